@@ -1,1 +1,20 @@
-//! See the crate README.
+//! Concurrency primitives for training and serving, each proven by loom.
+
+mod cancel;
+mod counter;
+mod error;
+mod parts;
+mod reduce;
+mod shim;
+mod team;
+mod thread;
+mod watchdog;
+
+pub use cancel::CancelToken;
+pub use counter::Counter;
+pub use error::{ReduceError, RegionError, ShutdownError, SpawnError, TeamError, ThreadPanicked};
+pub use parts::{Chunks, Items, Parts, chunks, items};
+pub use reduce::{Reduction, tree_reduce};
+pub use team::Team;
+pub use thread::{Joined, OwnedThread};
+pub use watchdog::{Pulse, StallReport, Watchdog};

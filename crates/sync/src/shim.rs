@@ -1,0 +1,121 @@
+//! The only door to atomics, locks and threads: std's in a normal build, loom's under `cfg(loom)`.
+//!
+//! Everything the crate synchronizes with passes through here, so that the model checker sees all of it. The two
+//! macros at the end plant the mutants of `mutants.txt`: broken variants that a loom model must catch.
+
+#[cfg(loom)]
+pub(crate) use loom::sync::{
+    Arc, Condvar, Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+};
+#[cfg(not(loom))]
+pub(crate) use std::sync::{
+    Arc, Condvar, Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+};
+
+#[cfg(loom)]
+pub(crate) use loom::cell::UnsafeCell;
+#[cfg(loom)]
+pub(crate) use loom::thread::{Builder, JoinHandle};
+#[cfg(not(loom))]
+pub(crate) use std::thread::{Builder, JoinHandle};
+
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+/// std's cell with loom's closure interface, so that one source serves both.
+#[cfg(not(loom))]
+#[derive(Debug)]
+pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+#[cfg(not(loom))]
+impl<T> UnsafeCell<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(std::cell::UnsafeCell::new(value))
+    }
+
+    pub(crate) fn with<R>(&self, read: impl FnOnce(*const T) -> R) -> R {
+        read(self.0.get())
+    }
+
+    pub(crate) fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
+        write(self.0.get())
+    }
+}
+
+/// Locks, whatever happened to an earlier holder: no code of a user ever runs under a lock of this crate, so a
+/// poisoned lock guards nothing half-done.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits until `blocked` says no; the predicate is the guarded state itself, re-read after every wake-up.
+pub(crate) fn wait_while<'a, T>(
+    condvar: &Condvar,
+    mut guard: MutexGuard<'a, T>,
+    mut blocked: impl FnMut(&mut T) -> bool,
+) -> MutexGuard<'a, T> {
+    while blocked(&mut guard) {
+        guard = condvar.wait(guard).unwrap_or_else(PoisonError::into_inner);
+    }
+    guard
+}
+
+/// As [`wait_while`], until `deadline` at most; the caller re-reads the guarded state to see which it was.
+///
+/// loom's clock never moves, so under loom this waits for the notification alone and a lost one shows as a deadlock.
+pub(crate) fn wait_while_until<'a, T>(
+    condvar: &Condvar,
+    mut guard: MutexGuard<'a, T>,
+    deadline: Option<Instant>,
+    mut blocked: impl FnMut(&mut T) -> bool,
+) -> MutexGuard<'a, T> {
+    while blocked(&mut guard) {
+        let Some(left) = remaining(deadline) else { break };
+        guard = condvar.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
+    }
+    guard
+}
+
+/// The instant `after` from now, or `None` when it lies beyond what the clock can hold: wait without end.
+pub(crate) fn deadline(after: Duration) -> Option<Instant> {
+    Instant::now().checked_add(after)
+}
+
+/// Time left before `deadline`: `None` once it has passed.
+pub(crate) fn remaining(deadline: Option<Instant>) -> Option<Duration> {
+    match deadline {
+        None => Some(Duration::from_secs(3600)),
+        Some(at) => at.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()),
+    }
+}
+
+/// Keeps a value on cache lines of its own (two of 64 bytes: the adjacent-line prefetcher pairs them).
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Line<T>(pub(crate) T);
+
+impl<T> std::ops::Deref for Line<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// `weaken!("name", Release)`: the ordering, or `Relaxed` when the build plants that mutant.
+macro_rules! weaken {
+    ($name:literal, $ordering:ident) => {
+        if cfg!(mutant = $name) { $crate::shim::Ordering::Relaxed } else { $crate::shim::Ordering::$ordering }
+    };
+}
+
+/// `keep!("name")`: true, or false when the build plants the mutant that leaves this step out.
+macro_rules! keep {
+    ($name:literal) => {
+        !cfg!(mutant = $name)
+    };
+}
+
+pub(crate) use {keep, weaken};

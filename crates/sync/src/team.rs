@@ -1,0 +1,193 @@
+//! Fork-join over a fixed set of threads, the caller's included.
+
+mod crew;
+mod gate;
+mod spin;
+
+use crate::error::{RegionError, ShutdownError, TeamError, discard, message};
+use crate::parts::Parts;
+use crate::shim::{self, Arc};
+use crate::thread::{Joined, OwnedThread};
+use crew::{Crew, Panicked};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Duration;
+
+#[cfg(all(test, loom))]
+pub(crate) use crew::{Crew as ModelCrew, Task as ModelTask};
+
+/// A fixed set of threads, the caller's among them, that run the tasks of one parallel region at a time.
+///
+/// ```
+/// let team = selvedge_sync::Team::new(2)?;
+/// let mut squares = vec![0; 100];
+/// team.parallel_parts(selvedge_sync::chunks(&mut squares, 10), |chunk, part| {
+///     for (at, square) in part.iter_mut().enumerate() {
+///         *square = (chunk * 10 + at).pow(2);
+///     }
+/// });
+/// assert_eq!(squares[37], 37 * 37);
+/// # Ok::<(), selvedge_sync::TeamError>(())
+/// ```
+///
+/// Which thread runs which task is left to chance; results are the same whatever the number of threads as long as
+/// each task's result depends on its index alone.
+///
+/// Tasks run inline on the calling thread, in order, when there is at most one of them, when the team is of one, and
+/// when a region of this team is already open, be it around this call or on another thread: nested use and shared use
+/// cannot deadlock, and a thread that waits for its own region never runs a task of another.
+///
+/// Dropping the team joins its threads, and the system has forgotten them by then.
+#[derive(Debug)]
+pub struct Team {
+    crew: Option<Arc<Crew>>,
+    threads: Vec<OwnedThread<()>>,
+    owner: u32,
+}
+
+impl Team {
+    /// A team of `threads`, the caller's included: starts `threads - 1`, named `selvedge-1`, `selvedge-2`, …
+    ///
+    /// # Errors
+    ///
+    /// [`TeamError`] for no threads, for more than 65536, and when the system refuses to start one; those already
+    /// started have been joined then.
+    pub fn new(threads: usize) -> Result<Self, TeamError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::with_spin(threads, spin::budget(threads, cores))
+    }
+
+    pub(crate) fn with_spin(threads: usize, spin: Duration) -> Result<Self, TeamError> {
+        let most = gate::MOST_WORKERS + 1;
+        match threads {
+            0 => return Err(TeamError::NoThreads),
+            1 => return Ok(Self::solo()),
+            asked if asked > most => return Err(TeamError::TooManyThreads { asked, most }),
+            _ => {}
+        }
+        let crew = Arc::new(Crew::new(threads - 1, spin));
+        let mut team =
+            Self { crew: Some(crew), threads: Vec::with_capacity(threads - 1), owner: std::process::id() };
+        for index in 1..threads {
+            let Some(crew) = team.crew.clone() else { break };
+            let worker = OwnedThread::spawn(format!("selvedge-{index}"), move || crew.serve());
+            // On an error the drop of `team` dismisses and joins those that started.
+            team.threads.push(worker.map_err(TeamError::Spawn)?);
+        }
+        Ok(team)
+    }
+
+    /// A team of the caller alone; starts no thread.
+    pub fn solo() -> Self {
+        Self { crew: None, threads: Vec::new(), owner: std::process::id() }
+    }
+
+    /// Threads of the team, the caller's included.
+    pub fn threads(&self) -> usize {
+        self.threads.len() + 1
+    }
+
+    /// Runs `task` once for every index below `tasks` and returns when all are done.
+    ///
+    /// What tasks wrote is visible to the caller afterwards. Allocates nothing.
+    ///
+    /// # Panics
+    ///
+    /// With the payload of the panic of a task (of the lowest index, when several panic), after every thread has left
+    /// the region; tasks not begun by then are skipped and the team lives on. Also when the process is a fork of the
+    /// one that built the team, see [`RegionError::Forked`].
+    pub fn parallel<F: Fn(usize) + Sync>(&self, tasks: usize, task: F) {
+        if let Err(error) = self.check_process() {
+            panic!("{error}");
+        }
+        match self.run(tasks, &task) {
+            None => (0..tasks).for_each(task),
+            Some(Ok(())) => {}
+            Some(Err(panicked)) => resume_unwind(panicked.payload),
+        }
+    }
+
+    /// As [`Team::parallel`], with the panic of a task as an error.
+    ///
+    /// # Errors
+    ///
+    /// [`RegionError::TaskPanicked`] when a task panicked, [`RegionError::Forked`] when the process is a fork of the
+    /// one that built the team.
+    pub fn try_parallel<F: Fn(usize) + Sync>(&self, tasks: usize, task: F) -> Result<(), RegionError> {
+        self.check_process()?;
+        let outcome = self.run(tasks, &task).unwrap_or_else(|| {
+            for index in 0..tasks {
+                catch_unwind(AssertUnwindSafe(|| task(index)))
+                    .map_err(|payload| Panicked { task: index, payload })?;
+            }
+            Ok(())
+        });
+        outcome.map_err(|Panicked { task, payload }| {
+            let message = message(&*payload);
+            discard(payload);
+            RegionError::TaskPanicked { task, message }
+        })
+    }
+
+    /// Hands every part of `parts` to `work`, with its index, each once.
+    ///
+    /// # Panics
+    ///
+    /// As [`Team::parallel`], and when the members of a tuple have different numbers of parts.
+    pub fn parallel_parts<P: Parts, F: Fn(usize, P::Part) + Sync>(&self, parts: P, work: F) {
+        crate::parts::each(self, &parts, &work);
+    }
+
+    /// Tells the threads to stop and waits for them, for `deadline` at most.
+    ///
+    /// # Errors
+    ///
+    /// [`ShutdownError`] naming the threads still running. Dropping the team instead waits without a limit.
+    pub fn shutdown(mut self, deadline: Duration) -> Result<(), ShutdownError> {
+        self.dismiss();
+        let until = shim::deadline(deadline);
+        let mut running = Vec::new();
+        for thread in self.threads.drain(..) {
+            match thread.join_until(until) {
+                Joined::Finished(()) => {}
+                Joined::Panicked(panicked) => unreachable!("a worker catches every panic, yet {panicked}"),
+                Joined::StillRunning(thread) => running.push(thread.abandon()),
+            }
+        }
+        if running.is_empty() { Ok(()) } else { Err(ShutdownError { running, deadline }) }
+    }
+
+    fn dismiss(&self) {
+        if let Some(crew) = &self.crew
+            && self.check_process().is_ok()
+        {
+            crew.dismiss();
+        }
+    }
+
+    /// The region on the crew, or `None` when the tasks are to run inline.
+    fn run(&self, tasks: usize, task: &crew::Task<'_>) -> Option<Result<(), Panicked>> {
+        if tasks <= 1 {
+            return None;
+        }
+        self.crew.as_ref()?.run(tasks, task)
+    }
+
+    /// A team with threads works only in the process that has them.
+    fn check_process(&self) -> Result<(), RegionError> {
+        if self.crew.is_none() {
+            return Ok(());
+        }
+        match std::process::id() {
+            user if user != self.owner => Err(RegionError::Forked { owner: self.owner, user }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        self.dismiss();
+        // The threads' own drop joins them.
+        self.threads.clear();
+    }
+}

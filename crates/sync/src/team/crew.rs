@@ -1,0 +1,160 @@
+//! Running a region: the job slot, the task counter and what panicked, around the [`Gate`].
+//!
+//! A crew knows nothing of how its workers' threads come to be; `Team` spawns them, the loom models spawn loom's.
+#![expect(unsafe_code, reason = "a region lends its task to the workers for as long as the region is open")]
+
+use super::gate::{Gate, Seen};
+use crate::error::discard;
+use crate::shim::{AtomicBool, AtomicUsize, Line, Mutex, Ordering, UnsafeCell, keep, lock, weaken};
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+/// A task of a region, run with its index.
+pub(crate) type Task<'a> = dyn Fn(usize) + Sync + 'a;
+
+/// The first task, by index, of those that panicked in a region, with its payload.
+#[derive(Debug)]
+pub(crate) struct Panicked {
+    pub(crate) task: usize,
+    pub(crate) payload: Box<dyn Any + Send>,
+}
+
+/// What the caller lends to the workers for one region.
+#[derive(Clone, Copy, Debug)]
+struct Job {
+    task: *const Task<'static>,
+    tasks: usize,
+}
+
+/// The shared half of a team.
+#[derive(Debug)]
+pub(crate) struct Crew {
+    gate: Gate,
+    /// Next task nobody has claimed.
+    next: Line<AtomicUsize>,
+    /// Somebody has a region open, or is about to.
+    held: AtomicBool,
+    job: UnsafeCell<Job>,
+    panicked: Mutex<Option<Panicked>>,
+}
+
+// SAFETY: `job` is the one field that is not `Sync`. It is written only by the thread that has set `held`, while the
+// gate is closed with nobody active, and read only by workers between `Gate::enter` and `Gate::leave`; opening and
+// closing the gate order the two. The pointer inside is dereferenced as a `&Task`, and `Task` is `Sync`.
+unsafe impl Sync for Crew {}
+
+// SAFETY: as above; moving a crew moves no borrow of anyone, for the pointer is not used while no region is open.
+unsafe impl Send for Crew {}
+
+impl Crew {
+    /// A crew for `workers` threads beside the caller, each wait spinning for at most `spin`.
+    pub(crate) fn new(workers: usize, spin: Duration) -> Self {
+        Self {
+            gate: Gate::new(workers, spin),
+            next: Line(AtomicUsize::new(0)),
+            held: AtomicBool::new(false),
+            job: UnsafeCell::new(Job { task: &|_| {}, tasks: 0 }),
+            panicked: Mutex::new(None),
+        }
+    }
+
+    /// A worker's whole life: serves regions until the crew is dismissed.
+    pub(crate) fn serve(&self) {
+        let mut seen = Seen::default();
+        while self.gate.enter(&mut seen) {
+            let leave = Leave(&self.gate);
+            // SAFETY: between `enter` and `leave` nobody writes the slot, and `run` of the caller who opened the
+            // region does not return before this worker has left, so what `task` points to is alive and lent to us.
+            let Job { task, tasks } = self.job.with(|job| unsafe { *job });
+            // SAFETY: as above, and the caller's own borrow of it is shared too.
+            if self.claim(unsafe { &*task }, tasks) {
+                self.gate.mark_panicked();
+            }
+            drop(leave);
+        }
+    }
+
+    /// Sends every worker out of [`Crew::serve`].
+    pub(crate) fn dismiss(&self) {
+        self.gate.shut();
+    }
+
+    /// Runs `task` for every index below `tasks`, with the workers' help, and returns when all of them are done.
+    /// After a panic the tasks nobody has claimed are skipped.
+    ///
+    /// Returns `None`, having run nothing, while a region is open: the caller runs its tasks itself then.
+    pub(crate) fn run(&self, tasks: usize, task: &Task<'_>) -> Option<Result<(), Panicked>> {
+        if self.held.load(Ordering::Relaxed)
+            || self
+                .held
+                .compare_exchange(false, true, weaken!("crew_hold_relaxed", Acquire), Ordering::Relaxed)
+                .is_err()
+        {
+            return None;
+        }
+        // SAFETY: only the lifetime changes. The pointer is used by workers inside this region alone, and the region
+        // is closed, with every worker out of it, before this function returns: nothing between opening and closing
+        // unwinds, for `claim` catches what tasks throw.
+        let task: &Task<'static> = unsafe { std::mem::transmute::<&Task<'_>, &Task<'static>>(task) };
+        // SAFETY: `held` is ours, and the region before closed with nobody active.
+        self.job.with_mut(|job| unsafe { *job = Job { task, tasks } });
+        self.next.store(0, Ordering::Relaxed);
+        self.gate.open(tasks - 1);
+        let mine = self.claim(task, tasks);
+        let theirs = self.gate.close();
+        let panicked = if mine || theirs { lock(&self.panicked).take() } else { None };
+        self.held.store(false, weaken!("crew_release_relaxed", Release));
+        Some(panicked.map_or(Ok(()), Err))
+    }
+
+    /// Claims and runs tasks until none is left; returns whether one panicked here.
+    fn claim(&self, task: &Task<'_>, tasks: usize) -> bool {
+        let current = Cell::new(0);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            loop {
+                let index = if keep!("crew_claim_torn") {
+                    self.next.fetch_add(1, Ordering::Relaxed)
+                } else {
+                    let index = self.next.load(Ordering::Relaxed);
+                    self.next.store(index + 1, Ordering::Relaxed);
+                    index
+                };
+                if index >= tasks {
+                    break;
+                }
+                current.set(index);
+                task(index);
+            }
+        }));
+        let Err(payload) = outcome else { return false };
+        self.next.fetch_max(tasks, Ordering::Relaxed);
+        let mine = Panicked { task: current.get(), payload };
+        let mut first = lock(&self.panicked);
+        let loser = match first.take() {
+            Some(other) if other.task < mine.task => {
+                *first = Some(other);
+                Some(mine)
+            }
+            other => {
+                *first = Some(mine);
+                other
+            }
+        };
+        drop(first);
+        if let Some(loser) = loser {
+            discard(loser.payload);
+        }
+        true
+    }
+}
+
+/// Leaves the region when dropped, so that no path out of a worker's turn forgets to.
+struct Leave<'a>(&'a Gate);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}

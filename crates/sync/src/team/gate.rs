@@ -1,0 +1,223 @@
+//! The protocol by which workers enter and leave parallel regions: one atomic word, one lock for those who sleep.
+//!
+//! ```text
+//! 63           36 35    34       33       32    31        16 15        0
+//! |  generation  |PANIC|DRAINER|SHUTDOWN|OPEN | asleep      | active    |
+//! ```
+//!
+//! A caller who holds the team opens the gate: the next generation, `OPEN`, nobody active. A worker enters by adding
+//! itself to `active` while the gate is open for a generation it has not served, and leaves by subtracting itself. The
+//! caller closes the gate once no task is left, after which nobody can enter, and waits until `active` is zero. Nobody
+//! ever waits for a worker that did not enter, so a parked or descheduled one costs its help and nothing else.
+//!
+//! Both kinds of sleep are announced *in the word* by compare-and-swap, so that the announcement and the event it
+//! waits for are ordered by the word itself: either the opener sees the sleeper, or the sleeper sees the opening. No
+//! argument needs a total order over several atomics, so nothing here is `SeqCst` and there is no stand-alone fence.
+
+use super::spin::Spin;
+use crate::shim::{AtomicU64, Condvar, Line, Mutex, Ordering, keep, lock, wait_while, weaken};
+use std::time::Duration;
+
+/// Most workers a gate can count.
+pub(crate) const MOST_WORKERS: usize = 0xFFFF;
+
+const ACTIVE_ONE: u64 = 1;
+const ACTIVE: u64 = 0xFFFF;
+const ASLEEP_SHIFT: u32 = 16;
+const ASLEEP_ONE: u64 = 1 << ASLEEP_SHIFT;
+const ASLEEP: u64 = 0xFFFF << ASLEEP_SHIFT;
+const OPEN: u64 = 1 << 32;
+const SHUTDOWN: u64 = 1 << 33;
+const DRAINER: u64 = 1 << 34;
+const PANICKED: u64 = 1 << 35;
+const GENERATION_SHIFT: u32 = 36;
+const GENERATION_ONE: u64 = 1 << GENERATION_SHIFT;
+
+fn asleep(word: u64) -> u64 {
+    (word & ASLEEP) >> ASLEEP_SHIFT
+}
+
+/// What sleepers wait for, guarded by the gate's lock.
+#[derive(Debug, Default)]
+struct Beds {
+    /// Wake-ups given out and not yet taken: one for each sleeper that an opener took out of the word.
+    wake_ups: u64,
+    /// The last active worker has left, and the caller announced as `DRAINER` has not yet seen it.
+    drained: bool,
+}
+
+/// Generations a worker has served; a fresh worker has served none.
+#[derive(Debug, Default)]
+pub(crate) struct Seen(u64);
+
+/// The gate; see the module text.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    word: Line<AtomicU64>,
+    beds: Line<Mutex<Beds>>,
+    region: Condvar,
+    drained: Condvar,
+    workers: u64,
+    spin: Duration,
+}
+
+impl Gate {
+    /// A closed gate for `workers` workers, each wait spinning for at most `spin` before it parks.
+    pub(crate) fn new(workers: usize, spin: Duration) -> Self {
+        assert!(workers <= MOST_WORKERS, "{workers} workers, a gate counts {MOST_WORKERS}");
+        Self {
+            word: Line(AtomicU64::new(0)),
+            beds: Line(Mutex::new(Beds::default())),
+            region: Condvar::new(),
+            drained: Condvar::new(),
+            workers: workers as u64,
+            spin,
+        }
+    }
+
+    /// Opens the next region and wakes as many sleepers as `helpers` needs beyond the workers already awake.
+    ///
+    /// Only the holder of the team calls this, with the gate closed and nobody active; what it wrote before is
+    /// visible to every worker that enters.
+    pub(crate) fn open(&self, helpers: usize) {
+        let mut word = self.word.load(Ordering::Relaxed);
+        let woken = loop {
+            let sleeping = asleep(word);
+            let awake = self.workers - sleeping;
+            let woken = (helpers as u64).saturating_sub(awake).min(sleeping);
+            let kept = word & (SHUTDOWN | ASLEEP);
+            let generation = (word & !(GENERATION_ONE - 1)).wrapping_add(GENERATION_ONE);
+            let opened = (generation | kept | OPEN) - woken * ASLEEP_ONE;
+            match self.word.compare_exchange_weak(
+                word,
+                opened,
+                weaken!("gate_open_relaxed", Release),
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => break woken,
+                Err(now) => word = now,
+            }
+        };
+        if keep!("gate_open_no_wake") {
+            self.wake(woken);
+        }
+    }
+
+    fn wake(&self, sleepers: u64) {
+        if sleepers == 0 {
+            return;
+        }
+        lock(&self.beds).wake_ups += sleepers;
+        for _ in 0..sleepers {
+            self.region.notify_one();
+        }
+    }
+
+    /// Waits for a region this worker has not served and enters it; `false` when the gate is shut for good.
+    ///
+    /// Whoever gets `true` owes one [`Gate::leave`].
+    pub(crate) fn enter(&self, seen: &mut Seen) -> bool {
+        let mut spin = Spin::new(self.spin);
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            let generation = word >> GENERATION_SHIFT;
+            if word & SHUTDOWN != 0 {
+                return false;
+            }
+            if word & OPEN != 0 && generation != seen.0 {
+                match self.word.compare_exchange_weak(
+                    word,
+                    word + ACTIVE_ONE,
+                    weaken!("gate_enter_relaxed", Acquire),
+                    Ordering::Relaxed,
+                ) {
+                    Ok(_) => {
+                        seen.0 = generation;
+                        return true;
+                    }
+                    Err(now) => word = now,
+                }
+            } else if spin.again() {
+                word = self.word.load(Ordering::Relaxed);
+            } else {
+                word = self.sleep(word);
+                spin.reset();
+            }
+        }
+    }
+
+    /// Announces a sleeper on top of `word` and sleeps until an opener takes it out again; returns the word to look
+    /// at next. When the word has moved on, nobody sleeps.
+    fn sleep(&self, word: u64) -> u64 {
+        if let Err(now) =
+            self.word.compare_exchange(word, word + ASLEEP_ONE, Ordering::Relaxed, Ordering::Relaxed)
+        {
+            return now;
+        }
+        let mut beds = wait_while(&self.region, lock(&self.beds), |beds| beds.wake_ups == 0);
+        beds.wake_ups -= 1;
+        drop(beds);
+        self.word.load(Ordering::Relaxed)
+    }
+
+    /// Tells the caller that a task of this worker panicked; before [`Gate::leave`].
+    pub(crate) fn mark_panicked(&self) {
+        self.word.fetch_or(PANICKED, Ordering::Relaxed);
+    }
+
+    /// Leaves the region: the worker's last access to anything the caller lent it.
+    pub(crate) fn leave(&self) {
+        let before = self.word.fetch_sub(ACTIVE_ONE, weaken!("gate_leave_relaxed", Release));
+        if before & ACTIVE == ACTIVE_ONE && before & DRAINER != 0 {
+            lock(&self.beds).drained = true;
+            if keep!("gate_leave_no_notify") {
+                self.drained.notify_one();
+            }
+        }
+    }
+
+    /// Closes the region and waits until every worker that entered has left; what they wrote is visible then.
+    /// Returns whether one of them marked a panic.
+    pub(crate) fn close(&self) -> bool {
+        let mut word = self.word.fetch_and(!OPEN, weaken!("gate_close_relaxed", Acquire)) & !OPEN;
+        let mut spin = Spin::new(self.spin);
+        while word & ACTIVE != 0 {
+            if spin.again() {
+                word = self.word.load(weaken!("gate_drain_relaxed", Acquire));
+                continue;
+            }
+            match self.word.compare_exchange(
+                word,
+                word | DRAINER,
+                Ordering::Relaxed,
+                weaken!("gate_drainer_lost_relaxed", Acquire),
+            ) {
+                Ok(_) => {
+                    let mut beds = wait_while(&self.drained, lock(&self.beds), |beds| !beds.drained);
+                    beds.drained = false;
+                    drop(beds);
+                    // The last worker's lock orders only its own writes before this; the word orders everybody's.
+                    word = self.word.load(weaken!("gate_drained_relaxed", Acquire));
+                }
+                Err(now) => word = now,
+            }
+        }
+        word & PANICKED != 0
+    }
+
+    /// Shuts the gate for good: workers asleep or about to be are turned away from [`Gate::enter`].
+    pub(crate) fn shut(&self) {
+        let mut word = self.word.load(Ordering::Relaxed);
+        while let Err(now) = self.word.compare_exchange_weak(
+            word,
+            (word | SHUTDOWN) & !ASLEEP,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        ) {
+            word = now;
+        }
+        if keep!("gate_shut_no_wake") {
+            self.wake(asleep(word));
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! How long a waiter looks before it parks.
+
+use std::time::Duration;
+#[cfg(not(loom))]
+use std::time::Instant;
+
+/// Long enough that back-to-back regions never park, short enough that an idle team is off the processor at once.
+const BUDGET: Duration = Duration::from_micros(30);
+
+/// Looks between two readings of the clock.
+#[cfg(not(loom))]
+const LOOKS_PER_READING: u32 = 32;
+
+/// The spin budget of a team of `threads` on `cores`: none when somebody needed may have no core to run on, for then
+/// spinning only burns the time slice that the awaited thread is waiting for.
+pub(crate) fn budget(threads: usize, cores: usize) -> Duration {
+    if cores <= 1 || threads > cores { Duration::ZERO } else { BUDGET }
+}
+
+/// One bounded spin.
+#[derive(Debug)]
+pub(crate) struct Spin {
+    budget: Duration,
+    looks: u32,
+    #[cfg(not(loom))]
+    since: Option<Instant>,
+}
+
+impl Spin {
+    pub(crate) fn new(budget: Duration) -> Self {
+        Self {
+            budget,
+            looks: 0,
+            #[cfg(not(loom))]
+            since: None,
+        }
+    }
+
+    /// Starts the budget afresh.
+    pub(crate) fn reset(&mut self) {
+        *self = Self::new(self.budget);
+    }
+
+    /// Pauses for an instant and says whether to look again; `false` once the budget is spent.
+    #[cfg(not(loom))]
+    pub(crate) fn again(&mut self) -> bool {
+        if self.budget.is_zero() {
+            return false;
+        }
+        std::hint::spin_loop();
+        self.looks += 1;
+        if !self.looks.is_multiple_of(LOOKS_PER_READING) {
+            return true;
+        }
+        let since = *self.since.get_or_insert_with(Instant::now);
+        since.elapsed() < self.budget
+    }
+
+    /// Under loom time stands still: the budget counts looks, one a nanosecond.
+    #[cfg(loom)]
+    pub(crate) fn again(&mut self) -> bool {
+        if u128::from(self.looks) >= self.budget.as_nanos() {
+            return false;
+        }
+        self.looks += 1;
+        loom::thread::yield_now();
+        true
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_spins_without_a_core_for_everyone() {
+        assert_eq!(budget(2, 1), Duration::ZERO);
+        assert_eq!(budget(5, 4), Duration::ZERO);
+        assert_eq!(budget(4, 4), BUDGET);
+        assert!(!Spin::new(Duration::ZERO).again());
+    }
+
+    #[test]
+    fn a_spin_ends_and_can_be_started_again() {
+        let mut spin = Spin::new(Duration::from_micros(200));
+        let began = Instant::now();
+        while spin.again() {}
+        assert!(began.elapsed() >= Duration::from_micros(200));
+        assert!(began.elapsed() < Duration::from_secs(5));
+        spin.reset();
+        assert!(spin.again());
+    }
+}

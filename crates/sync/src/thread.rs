@@ -1,0 +1,198 @@
+//! A thread that has an owner: joined when the owner goes, and gone from the system then.
+
+use crate::error::{SpawnError, ThreadPanicked, discard, message};
+use crate::shim::{self, Arc, Builder, Condvar, JoinHandle, Mutex, lock, wait_while_until};
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+type Outcome<T> = Result<T, Box<dyn Any + Send>>;
+
+/// Where the thread leaves its result.
+struct Desk<T> {
+    outcome: Mutex<Option<Outcome<T>>>,
+    left: Condvar,
+    #[cfg(target_os = "linux")]
+    task: std::sync::OnceLock<std::path::PathBuf>,
+}
+
+/// A thread with a name, a result, and an owner whose drop joins it.
+///
+/// ```
+/// let thread = selvedge_sync::OwnedThread::spawn("sum", || (1..=10).sum::<u32>())?;
+/// assert_eq!(thread.join(), Ok(55));
+/// # Ok::<(), selvedge_sync::SpawnError>(())
+/// ```
+///
+/// After a join the thread is gone from the system too: on Linux it is no longer listed in `/proc/self/task`.
+///
+/// A fork does not copy threads: in a forked child, joining reports the thread as lost and dropping waits for nothing.
+pub struct OwnedThread<T> {
+    name: String,
+    /// `None` once joined.
+    handle: Option<JoinHandle<()>>,
+    desk: Arc<Desk<T>>,
+    owner: u32,
+}
+
+/// How a join with a deadline came out.
+#[derive(Debug)]
+#[must_use = "a thread still running is joined, without a deadline, when this is dropped"]
+pub enum Joined<T> {
+    /// The thread's result.
+    Finished(T),
+    /// The thread panicked.
+    Panicked(ThreadPanicked),
+    /// The deadline passed; here is the thread again.
+    StillRunning(OwnedThread<T>),
+}
+
+impl<T> fmt::Debug for OwnedThread<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnedThread").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<T: Send + 'static> OwnedThread<T> {
+    /// Starts a thread that runs `work`.
+    ///
+    /// # Errors
+    ///
+    /// [`SpawnError`] when the system refuses, or when the name has a zero byte.
+    pub fn spawn(
+        name: impl Into<String>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Self, SpawnError> {
+        let name = name.into();
+        if name.contains('\0') {
+            let source =
+                std::io::Error::new(std::io::ErrorKind::InvalidInput, "a thread name with a zero byte");
+            return Err(SpawnError { name, source });
+        }
+        let desk = Arc::new(Desk {
+            outcome: Mutex::new(None),
+            left: Condvar::new(),
+            #[cfg(target_os = "linux")]
+            task: std::sync::OnceLock::new(),
+        });
+        let theirs = Arc::clone(&desk);
+        let body = move || {
+            #[cfg(all(target_os = "linux", not(loom)))]
+            if let Ok(task) = std::fs::read_link("/proc/thread-self") {
+                // Set once, by this thread alone.
+                let _ = theirs.task.set(std::path::Path::new("/proc").join(task));
+            }
+            let outcome = catch_unwind(AssertUnwindSafe(work));
+            *lock(&theirs.outcome) = Some(outcome);
+            if shim::keep!("thread_no_notify") {
+                theirs.left.notify_one();
+            }
+        };
+        match Builder::new().name(name.clone()).spawn(body) {
+            Ok(handle) => Ok(Self { name, handle: Some(handle), desk, owner: std::process::id() }),
+            Err(source) => Err(SpawnError { name, source }),
+        }
+    }
+}
+
+impl<T> OwnedThread<T> {
+    /// The thread's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the thread has its result, or has panicked: a join would not wait for its work.
+    pub fn is_finished(&self) -> bool {
+        self.handle.is_none() || lock(&self.desk.outcome).is_some()
+    }
+
+    /// Waits for the thread and takes its result.
+    ///
+    /// # Errors
+    ///
+    /// [`ThreadPanicked`] with the message of the panic that ended it.
+    pub fn join(mut self) -> Result<T, ThreadPanicked> {
+        self.reap();
+        self.take()
+    }
+
+    /// As [`OwnedThread::join`], waiting for `deadline` at most.
+    pub fn join_deadline(self, deadline: Duration) -> Joined<T> {
+        self.join_until(shim::deadline(deadline))
+    }
+
+    pub(crate) fn join_until(mut self, deadline: Option<Instant>) -> Joined<T> {
+        if self.is_here() {
+            let outcome = wait_while_until(&self.desk.left, lock(&self.desk.outcome), deadline, |outcome| {
+                outcome.is_none()
+            });
+            let running = outcome.is_none();
+            drop(outcome);
+            if running {
+                return Joined::StillRunning(self);
+            }
+        }
+        self.reap();
+        match self.take() {
+            Ok(value) => Joined::Finished(value),
+            Err(panicked) => Joined::Panicked(panicked),
+        }
+    }
+
+    /// Gives up ownership of a thread that missed its deadline; returns its name.
+    pub(crate) fn abandon(mut self) -> String {
+        drop(self.handle.take());
+        std::mem::take(&mut self.name)
+    }
+
+    /// Whether the thread is of this process and not of the one it was forked from.
+    fn is_here(&self) -> bool {
+        self.owner == std::process::id()
+    }
+
+    fn take(&mut self) -> Result<T, ThreadPanicked> {
+        let message = match lock(&self.desk.outcome).take() {
+            Some(Ok(value)) => return Ok(value),
+            Some(Err(payload)) => {
+                let message = message(&*payload);
+                discard(payload);
+                message
+            }
+            None => format!("lost: it runs in process {}, and a fork copies no threads", self.owner),
+        };
+        Err(ThreadPanicked { name: self.name.clone(), message })
+    }
+
+    /// Joins, and waits until the system has forgotten the thread.
+    fn reap(&mut self) {
+        let Some(handle) = self.handle.take() else { return };
+        if !self.is_here() {
+            // Even detaching would touch the memory of a thread that is not there.
+            std::mem::forget(handle);
+            return;
+        }
+        // An error would be a panic outside `work`, and then there is no outcome either.
+        let _ = handle.join();
+        #[cfg(target_os = "linux")]
+        if let Some(task) = self.desk.task.get() {
+            wait_gone(task);
+        }
+    }
+}
+
+/// A join returns when the kernel clears the thread's id, just before it takes the thread off the list. The wait is
+/// bounded, for the id may already be in use again.
+#[cfg(target_os = "linux")]
+fn wait_gone(task: &std::path::Path) {
+    let until = Instant::now() + Duration::from_millis(200);
+    while task.exists() && Instant::now() < until {
+        std::thread::yield_now();
+    }
+}
+
+impl<T> Drop for OwnedThread<T> {
+    fn drop(&mut self) {
+        self.reap();
+    }
+}

@@ -1,0 +1,199 @@
+//! Noticing that a thread has stopped making progress, without touching anything it could hold.
+
+use crate::error::SpawnError;
+use crate::shim::{self, Arc, AtomicU64, Condvar, Line, Mutex, Ordering, keep, lock, wait_while_until};
+use crate::thread::OwnedThread;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Names of phases one pulse can tell apart; those beyond are reported as [`OTHER`].
+const PHASES: usize = 31;
+const OTHER: &str = "other";
+
+const BUSY: u64 = 1;
+const PHASE_SHIFT: u32 = 1;
+const PHASE: u64 = 0xFF;
+const BEAT_SHIFT: u32 = 9;
+
+/// A thread that has been busy without a sign of progress for longer than the deadline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StallReport {
+    /// Name the pulse was given.
+    pub who: String,
+    /// Phase it was busy with when last heard of.
+    pub phase: &'static str,
+    /// Time since it was last heard of.
+    pub silent_for: Duration,
+}
+
+/// One thread's sign of life, given by [`Watchdog::start`].
+///
+/// A beat is two relaxed accesses to a word of its own and a look-up of the phase: a few nanoseconds.
+#[derive(Debug)]
+pub struct Pulse {
+    heart: Arc<Line<Heart>>,
+}
+
+#[derive(Debug)]
+struct Heart {
+    /// `beats << 9 | phase << 1 | busy`.
+    word: AtomicU64,
+    phases: [OnceLock<&'static str>; PHASES],
+}
+
+impl Heart {
+    fn index(&self, phase: &'static str) -> u64 {
+        for (index, slot) in self.phases.iter().enumerate() {
+            let name = *slot.get_or_init(|| phase);
+            if std::ptr::eq(name, phase) || name == phase {
+                return index as u64;
+            }
+        }
+        PHASES as u64
+    }
+
+    fn beat(&self, low: u64) {
+        let beats = (self.word.load(Ordering::Relaxed) >> BEAT_SHIFT).wrapping_add(1);
+        self.word.store(beats << BEAT_SHIFT | low, Ordering::Relaxed);
+    }
+
+    fn phase(&self, word: u64) -> &'static str {
+        let index = (word >> PHASE_SHIFT & PHASE) as usize;
+        self.phases.get(index).and_then(|slot| slot.get()).copied().unwrap_or(OTHER)
+    }
+}
+
+impl Pulse {
+    /// Says that its thread goes on, with `phase` from now on. Names are few: past 31 of them all are called "other".
+    pub fn busy(&self, phase: &'static str) {
+        self.heart.beat(self.heart.index(phase) << PHASE_SHIFT | BUSY);
+    }
+
+    /// Says that its thread has nothing to do, and may be silent for as long as it likes.
+    pub fn idle(&self) {
+        self.heart.beat(0);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Leash {
+    stop: Mutex<bool>,
+    stopped: Condvar,
+}
+
+/// A thread that watches pulses and reports those that stall, once for each stall. Dropping it ends the watch.
+///
+/// It reads one atomic word of each pulse and takes no lock that a watched thread could hold.
+pub struct Watchdog {
+    leash: Arc<Leash>,
+    thread: Option<OwnedThread<()>>,
+}
+
+impl fmt::Debug for Watchdog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watchdog").field("thread", &self.thread).finish_non_exhaustive()
+    }
+}
+
+impl Watchdog {
+    /// Watches one pulse for each of `names`; all are idle at first.
+    ///
+    /// `on_stall` runs on the watchdog's thread with each pulse that has been busy, and silent, for longer than
+    /// `deadline`; it is noticed within a quarter of the deadline (a second, for long ones). A panic in it is dropped
+    /// and the watch goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`SpawnError`] when the thread cannot be started.
+    pub fn start(
+        deadline: Duration,
+        names: &[&str],
+        on_stall: impl Fn(&StallReport) + Send + 'static,
+    ) -> Result<(Self, Vec<Pulse>), SpawnError> {
+        let pulses: Vec<Pulse> = names
+            .iter()
+            .map(|_| {
+                let phases = std::array::from_fn(|_| OnceLock::new());
+                Pulse { heart: Arc::new(Line(Heart { word: AtomicU64::new(0), phases })) }
+            })
+            .collect();
+        let now = Instant::now();
+        let mut watched: Vec<Watched> = names
+            .iter()
+            .zip(&pulses)
+            .map(|(name, pulse)| Watched {
+                name: (*name).to_owned(),
+                heart: Arc::clone(&pulse.heart),
+                last: 0,
+                heard: now,
+                reported: false,
+            })
+            .collect();
+        let leash = Arc::new(Leash::default());
+        let theirs = Arc::clone(&leash);
+        let pause = (deadline / 4).clamp(Duration::from_millis(1), Duration::from_secs(1));
+        let thread = OwnedThread::spawn("selvedge-watch", move || {
+            while !theirs.pause(pause) {
+                for watched in &mut watched {
+                    if let Some(report) = watched.look(Instant::now(), deadline) {
+                        // The report is the user's; what it throws must not end the watch over the others.
+                        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| on_stall(&report))) {
+                            crate::error::discard(payload);
+                        }
+                    }
+                }
+            }
+        })?;
+        Ok((Self { leash, thread: Some(thread) }, pulses))
+    }
+}
+
+impl Leash {
+    /// Sleeps for `pause`, or until told to stop; returns whether it was.
+    fn pause(&self, pause: Duration) -> bool {
+        *wait_while_until(&self.stopped, lock(&self.stop), shim::deadline(pause), |stop| !*stop)
+    }
+
+    fn stop(&self) {
+        *lock(&self.stop) = true;
+        if keep!("watchdog_no_notify") {
+            self.stopped.notify_one();
+        }
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.leash.stop();
+        // Joins.
+        self.thread.take();
+    }
+}
+
+/// What the watchdog remembers of one pulse.
+struct Watched {
+    name: String,
+    heart: Arc<Line<Heart>>,
+    last: u64,
+    heard: Instant,
+    reported: bool,
+}
+
+impl Watched {
+    fn look(&mut self, now: Instant, deadline: Duration) -> Option<StallReport> {
+        let word = self.heart.word.load(Ordering::Relaxed);
+        if word != self.last {
+            self.last = word;
+            self.heard = now;
+            self.reported = false;
+        }
+        let silent_for = now.saturating_duration_since(self.heard);
+        if word & BUSY == 0 || self.reported || silent_for <= deadline {
+            return None;
+        }
+        self.reported = true;
+        Some(StallReport { who: self.name.clone(), phase: self.heart.phase(word), silent_for })
+    }
+}
