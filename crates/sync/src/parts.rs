@@ -55,6 +55,23 @@ pub(crate) fn try_each<P: Parts, F: Fn(usize, P::Part) + Sync>(
     })
 }
 
+/// The body of [`Team::parallel_parts_with`]: `region` runs each index once and says on which participant.
+pub(crate) fn each_with<P: Parts, S: Send, F: Fn(usize, P::Part, &mut S) + Sync>(
+    parts: &P,
+    scratch: &mut [S],
+    work: &F,
+    region: impl FnOnce(usize, &(dyn Fn(usize, usize) + Sync)),
+) {
+    let scratch = items(scratch);
+    region(parts.len(), &|participant, index| {
+        // SAFETY: a participant is one thread, which runs its tasks one after another, so the borrow of the element
+        // ends before the next begins; the caller of this function checked that there is one for each.
+        let own = unsafe { scratch.part(participant) };
+        // SAFETY: as in `each`.
+        work(index, unsafe { parts.part(index) }, own);
+    });
+}
+
 /// Parts of `slice` of `size` elements each; the last may be shorter, and an empty slice has none.
 ///
 /// # Panics

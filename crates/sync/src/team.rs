@@ -6,14 +6,16 @@ mod spin;
 
 use crate::error::{RegionError, ShutdownError, TeamError, discard, message};
 use crate::parts::Parts;
+use crate::process;
 use crate::shim::{self, Arc};
 use crate::thread::{Joined, OwnedThread};
-use crew::{Crew, Panicked};
+#[cfg(not(all(test, loom)))]
+use crew::Crew;
+#[cfg(all(test, loom))]
+pub(crate) use crew::Crew;
+use crew::Panicked;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
-
-#[cfg(all(test, loom))]
-pub(crate) use crew::{Crew as ModelCrew, Task as ModelTask};
 
 /// A fixed set of threads, the caller's among them, that run the tasks of one parallel region at a time.
 ///
@@ -66,10 +68,10 @@ impl Team {
         }
         let crew = Arc::new(Crew::new(threads - 1, spin));
         let mut team =
-            Self { crew: Some(crew), threads: Vec::with_capacity(threads - 1), owner: std::process::id() };
+            Self { crew: Some(crew), threads: Vec::with_capacity(threads - 1), owner: process::id() };
         for index in 1..threads {
             let Some(crew) = team.crew.clone() else { break };
-            let worker = OwnedThread::spawn(format!("selvedge-{index}"), move || crew.serve());
+            let worker = OwnedThread::spawn(format!("selvedge-{index}"), move || crew.serve(index));
             // On an error the drop of `team` dismisses and joins those that started.
             team.threads.push(worker.map_err(TeamError::Spawn)?);
         }
@@ -78,7 +80,7 @@ impl Team {
 
     /// A team of the caller alone; starts no thread.
     pub fn solo() -> Self {
-        Self { crew: None, threads: Vec::new(), owner: std::process::id() }
+        Self { crew: None, threads: Vec::new(), owner: process::id() }
     }
 
     /// Threads of the team, the caller's included.
@@ -99,7 +101,7 @@ impl Team {
         if let Err(error) = self.check_process() {
             panic!("{error}");
         }
-        match self.run(tasks, &task) {
+        match self.run(tasks, &|_, index| task(index)) {
             None => (0..tasks).for_each(task),
             Some(Ok(())) => {}
             Some(Err(panicked)) => resume_unwind(panicked.payload),
@@ -114,7 +116,7 @@ impl Team {
     /// one that built the team.
     pub fn try_parallel<F: Fn(usize) + Sync>(&self, tasks: usize, task: F) -> Result<(), RegionError> {
         self.check_process()?;
-        let outcome = self.run(tasks, &task).unwrap_or_else(|| {
+        let outcome = self.run(tasks, &|_, index| task(index)).unwrap_or_else(|| {
             for index in 0..tasks {
                 catch_unwind(AssertUnwindSafe(|| task(index)))
                     .map_err(|payload| Panicked { task: index, payload })?;
@@ -135,6 +137,35 @@ impl Team {
     /// As [`Team::parallel`], and when the members of a tuple have different numbers of parts.
     pub fn parallel_parts<P: Parts, F: Fn(usize, P::Part) + Sync>(&self, parts: P, work: F) {
         crate::parts::each(self, &parts, &work);
+    }
+
+    /// As [`Team::parallel_parts`], and lends each task one element of `scratch` that no other task uses meanwhile:
+    /// each thread has its own. What an element holds when a task gets it is whatever the last one left.
+    ///
+    /// # Panics
+    ///
+    /// As [`Team::parallel_parts`], and when `scratch` has fewer elements than the team has threads.
+    pub fn parallel_parts_with<P, S, F>(&self, parts: P, scratch: &mut [S], work: F)
+    where
+        P: Parts,
+        S: Send,
+        F: Fn(usize, P::Part, &mut S) + Sync,
+    {
+        assert!(
+            scratch.len() >= self.threads(),
+            "{} scratches for {} threads",
+            scratch.len(),
+            self.threads()
+        );
+        if let Err(error) = self.check_process() {
+            panic!("{error}");
+        }
+        crate::parts::each_with(&parts, scratch, &work, |tasks, task| match self.run(tasks, task) {
+            // Inline, the caller runs every task: it is participant 0.
+            None => (0..tasks).for_each(|index| task(0, index)),
+            Some(Ok(())) => {}
+            Some(Err(panicked)) => resume_unwind(panicked.payload),
+        });
     }
 
     /// Tells the threads to stop and waits for them, for `deadline` at most.
@@ -177,7 +208,7 @@ impl Team {
         if self.crew.is_none() {
             return Ok(());
         }
-        match std::process::id() {
+        match process::id() {
             user if user != self.owner => Err(RegionError::Forked { owner: self.owner, user }),
             _ => Ok(()),
         }

@@ -1,1 +1,29 @@
-//! See the crate README.
+#![doc = include_str!("../README.md")]
+
+mod context;
+mod isa;
+mod math;
+mod real;
+#[cfg(test)]
+mod testing;
+mod tile;
+
+pub mod adamw;
+pub mod attention;
+pub mod cross_entropy;
+pub mod embedding;
+pub mod gelu;
+pub mod global_norm;
+pub mod layernorm;
+pub mod linear;
+pub mod matmul;
+mod reduce;
+pub mod residual;
+pub mod rmsnorm;
+pub mod rope;
+pub mod swiglu;
+
+pub use context::Context;
+pub use isa::{Isa, IsaError, Kind as IsaKind};
+pub use matmul::{Init, Operand, Packed, product};
+pub use real::Real;

@@ -5,14 +5,15 @@
 
 use super::gate::{Gate, Seen};
 use crate::error::discard;
-use crate::shim::{AtomicBool, AtomicUsize, Line, Mutex, Ordering, UnsafeCell, keep, lock, weaken};
+use crate::shim::{AtomicBool, AtomicUsize, Line, Mutex, Ordering, UnsafeCell, in_order, keep, lock, weaken};
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-/// A task of a region, run with its index.
-pub(crate) type Task<'a> = dyn Fn(usize) + Sync + 'a;
+/// A task of a region, run with the participant it runs on (0 is the caller, each worker has its own number) and its
+/// index.
+pub(crate) type Task<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
 /// The first task, by index, of those that panicked in a region, with its payload.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ struct Job {
 #[derive(Debug)]
 pub(crate) struct Crew {
     gate: Gate,
-    /// Next task nobody has claimed.
+    /// Next task nobody has claimed; task 0 is the caller's.
     next: Line<AtomicUsize>,
     /// Somebody has a region open, or is about to.
     held: AtomicBool,
@@ -55,21 +56,21 @@ impl Crew {
             gate: Gate::new(workers, spin),
             next: Line(AtomicUsize::new(0)),
             held: AtomicBool::new(false),
-            job: UnsafeCell::new(Job { task: &|_| {}, tasks: 0 }),
+            job: UnsafeCell::new(Job { task: &|_, _| {}, tasks: 0 }),
             panicked: Mutex::new(None),
         }
     }
 
-    /// A worker's whole life: serves regions until the crew is dismissed.
-    pub(crate) fn serve(&self) {
+    /// The whole life of worker `participant`, from 1 on: serves regions until the crew is dismissed.
+    pub(crate) fn serve(&self, participant: usize) {
         let mut seen = Seen::default();
         while self.gate.enter(&mut seen) {
-            let leave = Leave(&self.gate);
+            let leave = Some(Leave(&self.gate)).filter(|_| keep!("crew_leave_early"));
             // SAFETY: between `enter` and `leave` nobody writes the slot, and `run` of the caller who opened the
             // region does not return before this worker has left, so what `task` points to is alive and lent to us.
             let Job { task, tasks } = self.job.with(|job| unsafe { *job });
             // SAFETY: as above, and the caller's own borrow of it is shared too.
-            if self.claim(unsafe { &*task }, tasks) {
+            if self.work(participant, None, unsafe { &*task }, tasks) && keep!("crew_panic_unmarked") {
                 self.gate.mark_panicked();
             }
             drop(leave);
@@ -86,46 +87,53 @@ impl Crew {
     ///
     /// Returns `None`, having run nothing, while a region is open: the caller runs its tasks itself then.
     pub(crate) fn run(&self, tasks: usize, task: &Task<'_>) -> Option<Result<(), Panicked>> {
-        if self.held.load(Ordering::Relaxed)
-            || self
-                .held
-                .compare_exchange(false, true, weaken!("crew_hold_relaxed", Acquire), Ordering::Relaxed)
-                .is_err()
-        {
+        if !self.hold() {
             return None;
         }
         // SAFETY: only the lifetime changes. The pointer is used by workers inside this region alone, and the region
         // is closed, with every worker out of it, before this function returns: nothing between opening and closing
-        // unwinds, for `claim` catches what tasks throw.
+        // unwinds, for `work` catches what tasks throw.
         let task: &Task<'static> = unsafe { std::mem::transmute::<&Task<'_>, &Task<'static>>(task) };
-        // SAFETY: `held` is ours, and the region before closed with nobody active.
-        self.job.with_mut(|job| unsafe { *job = Job { task, tasks } });
-        self.next.store(0, Ordering::Relaxed);
-        self.gate.open(tasks - 1);
-        let mine = self.claim(task, tasks);
+        self.next.store(1, Ordering::Relaxed);
+        in_order!(
+            "crew_publish_late",
+            // SAFETY: `held` is ours, and the region before closed with nobody active.
+            self.job.with_mut(|job| unsafe { *job = Job { task, tasks } }),
+            self.gate.open(tasks - 1)
+        );
+        let mine = self.work(0, Some(0), task, tasks);
         let theirs = self.gate.close();
         let panicked = if mine || theirs { lock(&self.panicked).take() } else { None };
         self.held.store(false, weaken!("crew_release_relaxed", Release));
         Some(panicked.map_or(Ok(()), Err))
     }
 
-    /// Claims and runs tasks until none is left; returns whether one panicked here.
-    fn claim(&self, task: &Task<'_>, tasks: usize) -> bool {
+    /// Takes hold of the crew for one region, unless somebody has it.
+    fn hold(&self) -> bool {
+        if self.held.load(Ordering::Relaxed) {
+            return false;
+        }
+        let ordering = weaken!("crew_hold_relaxed", Acquire);
+        if keep!("crew_hold_torn") {
+            self.held.compare_exchange(false, true, ordering, Ordering::Relaxed).is_ok()
+        } else {
+            self.held.store(true, Ordering::Relaxed);
+            true
+        }
+    }
+
+    /// Runs task `first`, then claims and runs tasks until none is left; returns whether one panicked here.
+    fn work(&self, participant: usize, first: Option<usize>, task: &Task<'_>, tasks: usize) -> bool {
         let current = Cell::new(0);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            loop {
-                let index = if keep!("crew_claim_torn") {
-                    self.next.fetch_add(1, Ordering::Relaxed)
-                } else {
-                    let index = self.next.load(Ordering::Relaxed);
-                    self.next.store(index + 1, Ordering::Relaxed);
-                    index
-                };
-                if index >= tasks {
+            let mut index = first.unwrap_or_else(|| self.claim());
+            while index < tasks {
+                current.set(index);
+                task(participant, index);
+                if index + 1 == tasks {
                     break;
                 }
-                current.set(index);
-                task(index);
+                index = self.claim();
             }
         }));
         let Err(payload) = outcome else { return false };
@@ -147,6 +155,17 @@ impl Crew {
             discard(loser.payload);
         }
         true
+    }
+
+    /// The next task nobody has claimed; past the last one, some number that is none.
+    fn claim(&self) -> usize {
+        if keep!("crew_claim_torn") {
+            self.next.fetch_add(1, Ordering::Relaxed)
+        } else {
+            let index = self.next.load(Ordering::Relaxed);
+            self.next.store(index + 1, Ordering::Relaxed);
+            index
+        }
     }
 }
 

@@ -1,0 +1,282 @@
+//! The backward: weights recomputed block by block from the saved log-sums.
+
+use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
+
+use super::{BLOCK, Shape};
+use crate::context::carve;
+use crate::isa::dispatch;
+use crate::matmul::{block_product, block_scratch};
+use crate::reduce::sum_by2;
+use crate::tile::{Grid, Tile};
+use crate::{Context, Init, Isa, Real};
+
+/// dqkv (B·T, (H + 2·HKV)·D) is overwritten by the gradients of queries, keys and values, given dout
+/// and what the forward saw and left.
+///
+/// A task owns one key head of one sequence: its query heads and their rows are folded in order.
+///
+/// # Panics
+/// On shapes that do not fit.
+#[track_caller]
+pub fn backward<T: Real>(
+    cx: &mut Context<T>,
+    dqkv: ArrayViewMut2<'_, T>,
+    dout: ArrayView2<'_, T>,
+    out: ArrayView2<'_, T>,
+    lse: &[T],
+    qkv: ArrayView2<'_, T>,
+    shape: &Shape,
+) {
+    shape.check();
+    let (time, d, group) = (shape.time, shape.head_size, shape.group());
+    let rows = shape.batch * time;
+    assert!(
+        qkv.dim() == (rows, shape.qkv_cols())
+            && dqkv.dim() == qkv.dim()
+            && out.dim() == (rows, shape.query_cols())
+            && dout.dim() == out.dim()
+            && lse.len() == rows * shape.heads,
+        "attention backward of {shape:?}: {:?}, {:?}, {:?}, {:?}",
+        qkv.dim(),
+        dqkv.dim(),
+        out.dim(),
+        dout.dim()
+    );
+    if rows == 0 {
+        return;
+    }
+    let (dq, dkv) = dqkv.split_at(Axis(1), shape.query_cols());
+    let (dk, dv) = dkv.split_at(Axis(1), shape.kv_cols());
+    let parts = (Grid::new(dq, time, group * d), Grid::new(dk, time, d), Grid::new(dv, time, d));
+    let scratch = 2 * BLOCK * BLOCK + time + products_scratch(d) + 4 * BLOCK;
+    let ([], mut runner) = cx.split([], scratch);
+    let isa = runner.isa;
+    runner.for_each_with_scratch(parts, |index, (mut dq, mut dk, mut dv), scratch| {
+        let (b, kv_head) = (index / shape.kv_heads, index % shape.kv_heads);
+        let rows = b * time..(b + 1) * time;
+        let head = |at: usize| qkv.slice(s![rows.clone(), at * d..(at + 1) * d]);
+        for tile in [&mut dk, &mut dv] {
+            zero(tile);
+        }
+        zero(&mut dq);
+        for member in 0..group {
+            let q_head = kv_head * group + member;
+            let cols = q_head * d..(q_head + 1) * d;
+            let one = Head {
+                isa,
+                scale: T::from_f64(shape.scale()),
+                q: head(q_head),
+                k: head(shape.heads + kv_head),
+                v: head(shape.heads + shape.kv_heads + kv_head),
+                out: out.slice(s![rows.clone(), cols.clone()]),
+                dout: dout.slice(s![rows.clone(), cols]),
+                lse: &lse[(b * shape.heads + q_head) * time..][..time],
+            };
+            let mut dq = dq.window(0, time, member * d, d);
+            one.backward(&mut dq, &mut dk, &mut dv, scratch);
+        }
+    });
+}
+
+/// Scratch of the largest of the five products of a block.
+fn products_scratch(d: usize) -> usize {
+    let wide = block_scratch(BLOCK, d, BLOCK);
+    let deep = block_scratch(BLOCK, BLOCK, d);
+    wide.max(deep) + BLOCK
+}
+
+fn zero<T: Real>(tile: &mut Tile<'_, T>) {
+    for row in 0..tile.rows() {
+        tile.row_mut(row).fill(T::ZERO);
+    }
+}
+
+/// One query head of one sequence: (T, D) views.
+struct Head<'a, T> {
+    isa: Isa,
+    scale: T,
+    q: ArrayView2<'a, T>,
+    k: ArrayView2<'a, T>,
+    v: ArrayView2<'a, T>,
+    out: ArrayView2<'a, T>,
+    dout: ArrayView2<'a, T>,
+    lse: &'a [T],
+}
+
+impl<T: Real> Head<'_, T> {
+    fn backward(&self, dq: &mut Tile<'_, T>, dk: &mut Tile<'_, T>, dv: &mut Tile<'_, T>, scratch: &mut [T]) {
+        let (time, d) = self.q.dim();
+        let lens = [BLOCK * BLOCK, BLOCK * BLOCK, time, products_scratch(d)];
+        let [weights, slopes, dots, packs] = carve(scratch, lens);
+        for (row, dot) in dots.iter_mut().enumerate() {
+            let (out, dout) = (self.out.row(row).to_slice(), self.dout.row(row).to_slice());
+            *dot = row_dot(self.isa, out.unwrap_or_default(), dout.unwrap_or_default());
+        }
+        for row in (0..time).step_by(BLOCK) {
+            let rows = BLOCK.min(time - row);
+            let (q, dout) = (self.q.slice(s![row..row + rows, ..]), self.dout.slice(s![row..row + rows, ..]));
+            for key in (0..row + rows).step_by(BLOCK) {
+                let keys = BLOCK.min(time - key);
+                let (k, v) = (self.k.slice(s![key..key + keys, ..]), self.v.slice(s![key..key + keys, ..]));
+                let isa = self.isa;
+                let mut p = square(weights, rows, keys);
+                block_product(isa, packs, &mut Tile::new(p.view_mut()), Init::Zero, q, k.t());
+                let mut ds = square(slopes, rows, keys);
+                block_product(isa, packs, &mut Tile::new(ds.view_mut()), Init::Zero, dout, v.t());
+                for i in 0..rows {
+                    let visible = (row + i + 1).saturating_sub(key).min(keys);
+                    let (p, ds) = (&mut weights[i * keys..][..keys], &mut slopes[i * keys..][..keys]);
+                    slope_row(isa, p, ds, visible, self.lse[row + i], dots[row + i], self.scale);
+                }
+                let (p, ds) = (square(weights, rows, keys), square(slopes, rows, keys));
+                let (p, ds) = (p.view(), ds.view());
+                block_product(isa, packs, &mut dv.window(key, keys, 0, d), Init::Accumulate, p.t(), dout);
+                block_product(isa, packs, &mut dk.window(key, keys, 0, d), Init::Accumulate, ds.t(), q);
+                block_product(isa, packs, &mut dq.window(row, rows, 0, d), Init::Accumulate, ds, k);
+            }
+        }
+    }
+}
+
+fn square<T>(buffer: &mut [T], rows: usize, cols: usize) -> ArrayViewMut2<'_, T> {
+    ArrayViewMut2::from_shape((rows, cols), &mut buffer[..rows * cols]).expect("the scratch is of this shape")
+}
+
+dispatch! {
+    fn row_dot<T>(x: &[T], y: &[T]) -> T = row_dot_body;
+}
+dispatch! {
+    fn slope_row<T>(p: &mut [T], ds: &mut [T], visible: usize, lse: T, dot: T, scale: T) = slope_row_body;
+}
+
+#[inline(always)]
+fn row_dot_body<T: Real>(x: &[T], y: &[T]) -> T {
+    sum_by2(x, y, |x, y| x * y)
+}
+
+/// p: scores to weights; ds: gradient of the weights to gradient of the unscaled scores.
+#[inline(always)]
+fn slope_row_body<T: Real>(p: &mut [T], ds: &mut [T], visible: usize, lse: T, dot: T, scale: T) {
+    for (p, ds) in p.iter_mut().zip(ds.iter_mut()) {
+        *p = p.mul_add(scale, -lse).exp();
+        *ds = *p * (*ds - dot) * scale;
+    }
+    p[visible..].fill(T::ZERO);
+    ds[visible..].fill(T::ZERO);
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+    use proptest::prelude::*;
+    use selvedge_sync::Team;
+
+    use super::super::{KvCache, forward, forward_cached};
+    use super::*;
+    use crate::testing::{check_gradient, dot, random};
+
+    fn run<T: Real>(cx: &mut Context<T>, qkv: &Array2<T>, shape: &Shape) -> (Array2<T>, Vec<T>) {
+        let rows = shape.batch * shape.time;
+        let mut out = Array2::from_elem((rows, shape.query_cols()), T::ZERO);
+        let mut lse = vec![T::ZERO; rows * shape.heads];
+        forward(cx, out.view_mut(), &mut lse, qkv.view(), shape);
+        (out, lse)
+    }
+
+    /// The definition, with the T×T matrix.
+    fn reference(qkv: &Array2<f64>, shape: &Shape) -> Array2<f64> {
+        let d = shape.head_size;
+        let mut out = Array2::zeros((shape.batch * shape.time, shape.query_cols()));
+        for b in 0..shape.batch {
+            for h in 0..shape.heads {
+                let kv = shape.heads + h / shape.group();
+                let row = |t: usize, head: usize| qkv.slice(s![b * shape.time + t, head * d..(head + 1) * d]);
+                for t in 0..shape.time {
+                    let scores: Vec<f64> =
+                        (0..=t).map(|j| (row(t, h).dot(&row(j, kv)) / (d as f64).sqrt()).exp()).collect();
+                    let total: f64 = scores.iter().sum();
+                    for (j, score) in scores.iter().enumerate() {
+                        let mut out = out.slice_mut(s![b * shape.time + t, h * d..(h + 1) * d]);
+                        out.scaled_add(score / total, &row(j, kv + shape.kv_heads));
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    fn shapes() -> impl Strategy<Value = Shape> {
+        let time = prop_oneof![Just(1usize), 2usize..9, 60usize..70];
+        (1usize..3, time, 1usize..3, 1usize..3, 1usize..7).prop_map(|(batch, time, kv_heads, group, head_size)| {
+            Shape { batch, time, heads: kv_heads * group, kv_heads, head_size }
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10))]
+        #[test]
+        fn forward_agrees_with_the_definition(shape in shapes(), seed in any::<u64>()) {
+            let qkv = random(seed, (shape.batch * shape.time, shape.qkv_cols()));
+            let (out, _) = run(&mut Context::solo(), &qkv, &shape);
+            let worst = (&out - &reference(&qkv, &shape)).mapv(f64::abs).fold(0.0, |a: f64, &b| a.max(b));
+            prop_assert!(worst < 1e-12, "worst {worst}");
+        }
+
+        #[test]
+        fn backward_agrees_with_differences(shape in shapes(), seed in any::<u64>()) {
+            let qkv = random(seed, (shape.batch * shape.time, shape.qkv_cols()));
+            let dout = random(seed ^ 1, (shape.batch * shape.time, shape.query_cols()));
+            let cx = &mut Context::solo();
+            let (out, lse) = run(cx, &qkv, &shape);
+            let mut dqkv = random(seed ^ 2, qkv.dim());
+            backward(cx, dqkv.view_mut(), dout.view(), out.view(), &lse, qkv.view(), &shape);
+            check_gradient("qkv", &qkv, dqkv.view(), |qkv| dot(&run(&mut Context::solo(), qkv, &shape).0, &dout));
+        }
+
+        #[test]
+        fn chunks_from_a_cache_give_the_bits_of_the_whole(
+            time in 1usize..150, cuts in prop::collection::vec(1usize..80, 1..6), threads in 1usize..4, seed in any::<u64>(),
+        ) {
+            let shape = Shape { batch: 1, time, heads: 4, kv_heads: 2, head_size: 24 };
+            let qkv = random::<f32>(seed, (time, shape.qkv_cols()));
+            for isa in Isa::available() {
+                let (whole, _) = run(&mut Context::new(Team::solo(), isa), &qkv, &shape);
+                let cx = &mut Context::new(Team::new(threads).unwrap(), isa);
+                let mut cache = KvCache::new(time, 2, 24);
+                let mut first = 0;
+                for step in cuts.iter().copied().chain(std::iter::repeat(1)) {
+                    let step = step.min(time - first);
+                    if step == 0 {
+                        break;
+                    }
+                    let part = qkv.slice(s![first..first + step, ..]);
+                    cache.store(cx.team(), first, part.slice(s![.., 96..144]), part.slice(s![.., 144..]));
+                    let mut out = Array2::zeros((step, 96));
+                    let part_shape = Shape { time: step, ..shape };
+                    forward_cached(
+                        cx, out.view_mut(), &mut vec![0.0; step * 4], part.slice(s![.., ..96]), &cache, &part_shape, first,
+                    );
+                    prop_assert_eq!(&out, &whole.slice(s![first..first + step, ..]));
+                    first += step;
+                }
+            }
+        }
+
+        #[test]
+        fn bits_do_not_depend_on_threads_or_instruction_set(shape in shapes(), seed in any::<u64>()) {
+            let qkv = random::<f32>(seed, (shape.batch * shape.time, shape.qkv_cols()));
+            let dout = random::<f32>(seed ^ 1, (shape.batch * shape.time, shape.query_cols()));
+            let mut results = Vec::new();
+            for isa in Isa::available() {
+                for threads in [1, 3] {
+                    let cx = &mut Context::new(Team::new(threads).unwrap(), isa);
+                    let (out, lse) = run(cx, &qkv, &shape);
+                    let mut dqkv = Array2::zeros(qkv.dim());
+                    backward(cx, dqkv.view_mut(), dout.view(), out.view(), &lse, qkv.view(), &shape);
+                    results.push((out, lse, dqkv));
+                }
+            }
+            prop_assert!(results.windows(2).all(|pair| pair[0] == pair[1]));
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What a kernel may use: a team of threads, an instruction set, and scratch memory.
+
+use std::fmt;
+
+use selvedge_sync::{Parts, Team};
+
+use crate::{Isa, Real};
+
+/// One worker's means of computing. Kernels take `&mut Context`, so one region runs at a time and
+/// scratch is never shared between two kernels.
+pub struct Context<T: Real = f32> {
+    team: Team,
+    isa: Isa,
+    /// Shared by the tasks of one kernel: packed operands.
+    shared: Vec<T>,
+    /// One buffer a thread of the team: block-sized temporaries.
+    private: Vec<Vec<T>>,
+}
+
+impl<T: Real> Context<T> {
+    /// A context over `team` with the given instruction set. Allocates nothing yet: scratch grows to
+    /// the largest request and stays.
+    pub fn new(team: Team, isa: Isa) -> Self {
+        let private = (0..team.threads()).map(|_| Vec::new()).collect();
+        Context { team, isa, shared: Vec::new(), private }
+    }
+
+    /// One thread, best instruction set.
+    pub fn solo() -> Self {
+        Context::new(Team::solo(), Isa::detect())
+    }
+
+    /// The threads that help.
+    pub fn team(&self) -> &Team {
+        &self.team
+    }
+
+    /// The instruction set kernels run with.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Bytes of scratch held now.
+    pub fn scratch_bytes(&self) -> usize {
+        let len: usize = self.shared.len() + self.private.iter().map(Vec::len).sum::<usize>();
+        len * size_of::<T>()
+    }
+
+    /// Runs `task(index, part)` for each part, on the team.
+    pub(crate) fn for_each<P: Parts>(&self, parts: P, task: impl Fn(usize, P::Part) + Sync) {
+        self.team.parallel_parts(parts, task);
+    }
+
+    /// Splits the context into the team, shared scratch of the lengths given, and a runner that hands
+    /// each task `private` elements of its thread's own scratch. Contents are whatever was left there.
+    pub(crate) fn split<const N: usize>(
+        &mut self,
+        shared: [usize; N],
+        private: usize,
+    ) -> ([&mut [T]; N], Runner<'_, T>) {
+        for buffer in &mut self.private {
+            reserve(buffer, private);
+        }
+        let total = shared.iter().map(|&len| round_up(len)).sum();
+        reserve(&mut self.shared, total);
+        let slices = carve(align(&mut self.shared), shared);
+        (slices, Runner { team: &self.team, isa: self.isa, private: &mut self.private })
+    }
+}
+
+impl<T: Real> fmt::Debug for Context<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("threads", &self.team.threads())
+            .field("isa", &self.isa)
+            .field("scratch_bytes", &self.scratch_bytes())
+            .finish()
+    }
+}
+
+/// Runs the tasks of one kernel, each with the scratch of the thread it happens to run on.
+pub(crate) struct Runner<'a, T: Real> {
+    team: &'a Team,
+    pub(crate) isa: Isa,
+    private: &'a mut [Vec<T>],
+}
+
+impl<T: Real> Runner<'_, T> {
+    /// The threads that run the tasks.
+    pub(crate) fn team(&self) -> &Team {
+        self.team
+    }
+
+    /// Runs `task(index, part)` for each part.
+    pub(crate) fn for_each<P: Parts>(&self, parts: P, task: impl Fn(usize, P::Part) + Sync) {
+        self.team.parallel_parts(parts, task);
+    }
+
+    /// Runs `task(index, part, scratch)` for each part; the scratch is the running thread's own, aligned.
+    pub(crate) fn for_each_with_scratch<P: Parts>(
+        &mut self,
+        parts: P,
+        task: impl Fn(usize, P::Part, &mut [T]) + Sync,
+    ) {
+        self.team.parallel_parts_with(parts, self.private, |index, part, buffer| {
+            task(index, part, align(buffer));
+        });
+    }
+}
+
+/// Cache line and widest vector, in bytes.
+const ALIGNMENT: usize = 64;
+
+/// Elements of one alignment unit.
+const fn unit<T>() -> usize {
+    ALIGNMENT / size_of::<T>()
+}
+
+fn round_up_to<T>(len: usize) -> usize {
+    len.next_multiple_of(unit::<T>())
+}
+
+fn round_up(len: usize) -> usize {
+    len.next_multiple_of(ALIGNMENT / size_of::<f32>())
+}
+
+fn reserve<T: Real>(buffer: &mut Vec<T>, len: usize) {
+    // Room for aligning the start as well.
+    let wanted = len + 2 * unit::<T>();
+    if buffer.len() < wanted {
+        buffer.resize(wanted, T::ZERO);
+    }
+}
+
+fn align<T: Real>(buffer: &mut [T]) -> &mut [T] {
+    let skip = buffer.as_ptr().align_offset(ALIGNMENT);
+    buffer.get_mut(skip..).unwrap_or_default()
+}
+
+/// Cuts `buffer` into slices of the lengths given, each starting on an alignment boundary.
+pub(crate) fn carve<T: Real, const N: usize>(buffer: &mut [T], lens: [usize; N]) -> [&mut [T]; N] {
+    let mut rest = buffer;
+    lens.map(|len| {
+        let (head, tail) = std::mem::take(&mut rest).split_at_mut(round_up_to::<T>(len));
+        rest = tail;
+        &mut head[..len]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scratch_slices_are_aligned_disjoint_and_of_the_length_asked() {
+        let mut cx = Context::<f32>::solo();
+        let ([a, b], _) = cx.split([5, 17], 3);
+        assert_eq!((a.len(), b.len()), (5, 17));
+        assert_eq!(a.as_ptr() as usize % ALIGNMENT, 0);
+        assert_eq!(b.as_ptr() as usize % ALIGNMENT, 0);
+        a.fill(1.0);
+        b.fill(2.0);
+        assert!(a.iter().all(|&x| x == 1.0));
+    }
+}

@@ -1,0 +1,125 @@
+//! Linear layer: y = x·Wᵀ + b, with W (OC, C) as PyTorch stores it.
+//!
+//! Gradients of the weight and the bias are added to what is there, row after row, so that any split of
+//! the rows into calls gives the same bits. The gradient of the input is overwritten, or added when asked.
+
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
+
+use crate::isa::dispatch;
+use crate::matmul::{Init, Operand, product};
+use crate::reduce::COLUMNS;
+use crate::{Context, Real};
+
+/// y (N, OC) = x (N, C) · Wᵀ + b. The weight is `w.t()` of a (OC, C) view, or packed from it.
+///
+/// # Panics
+/// On shapes that do not fit, and on a bias whose elements are not adjacent.
+#[track_caller]
+pub fn forward<'a, T: Real>(
+    cx: &mut Context<T>,
+    y: ArrayViewMut2<'_, T>,
+    x: ArrayView2<'_, T>,
+    w_t: impl Into<Operand<'a, T>>,
+    bias: Option<ArrayView1<'_, T>>,
+) {
+    let init = match &bias {
+        Some(bias) => Init::Bias(bias.as_slice().expect("a bias is contiguous")),
+        None => Init::Zero,
+    };
+    product(cx, y, init, x, w_t);
+}
+
+/// dx (N, C) = dy (N, OC) · W, or `+=` with [`Init::Accumulate`].
+#[track_caller]
+pub fn backward_input<T: Real>(
+    cx: &mut Context<T>,
+    dx: ArrayViewMut2<'_, T>,
+    init: Init<'_, T>,
+    dy: ArrayView2<'_, T>,
+    w: ArrayView2<'_, T>,
+) {
+    product(cx, dx, init, dy, w);
+}
+
+/// dW (OC, C) += dyᵀ · x, and db (OC) += Σ rows of dy.
+#[track_caller]
+pub fn backward_weight<T: Real>(
+    cx: &mut Context<T>,
+    dw: ArrayViewMut2<'_, T>,
+    dbias: Option<ArrayViewMut1<'_, T>>,
+    dy: ArrayView2<'_, T>,
+    x: ArrayView2<'_, T>,
+) {
+    product(cx, dw, Init::Accumulate, dy.t(), x);
+    if let Some(mut dbias) = dbias {
+        let dbias = dbias.as_slice_mut().expect("a bias gradient is contiguous");
+        assert_eq!(dbias.len(), dy.ncols(), "length of the bias gradient");
+        let isa = cx.isa();
+        cx.for_each(selvedge_sync::chunks(dbias, COLUMNS), |index, sums| {
+            for row in dy.outer_iter() {
+                let row = row.to_slice().expect("rows of dy are contiguous");
+                add(isa, sums, &row[index * COLUMNS..][..sums.len()]);
+            }
+        });
+    }
+}
+
+dispatch! {
+    /// sums += row.
+    pub(crate) fn add<T>(sums: &mut [T], row: &[T]) = add_body;
+}
+
+#[inline(always)]
+fn add_body<T: Real>(sums: &mut [T], row: &[T]) {
+    for (sum, &x) in sums.iter_mut().zip(row) {
+        *sum += x;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array2, Axis};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{check_gradient, dot, random};
+
+    fn run(x: &Array2<f64>, w: &Array2<f64>, b: &Array2<f64>) -> Array2<f64> {
+        let mut y = Array2::zeros((x.nrows(), w.nrows()));
+        forward(&mut Context::solo(), y.view_mut(), x.view(), w.t(), Some(b.row(0)));
+        y
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+        #[test]
+        fn backward_agrees_with_differences((n, c, oc) in (1usize..6, 1usize..9, 1usize..20), seed in any::<u64>()) {
+            let (x, w, b) = (random(seed, (n, c)), random(seed ^ 1, (oc, c)), random(seed ^ 2, (1, oc)));
+            let dy = random(seed ^ 3, (n, oc));
+            let cx = &mut Context::solo();
+            let (mut dx, mut dw, mut db) = (x.clone(), Array2::zeros((oc, c)), Array2::zeros((1, oc)));
+            backward_input(cx, dx.view_mut(), Init::Zero, dy.view(), w.view());
+            let dbias = db.index_axis_mut(Axis(0), 0);
+            backward_weight(cx, dw.view_mut(), Some(dbias), dy.view(), x.view());
+            check_gradient("x", &x, dx.view(), |x| dot(&run(x, &w, &b), &dy));
+            check_gradient("w", &w, dw.view(), |w| dot(&run(&x, w, &b), &dy));
+            check_gradient("b", &b, db.view(), |b| dot(&run(&x, &w, b), &dy));
+        }
+
+        #[test]
+        fn rows_in_two_calls_give_the_bits_of_one(n in 2usize..40, cut in 1usize..39, seed in any::<u64>()) {
+            let cut = cut.min(n - 1);
+            let (x, dy) = (random::<f32>(seed, (n, 70)), random::<f32>(seed ^ 1, (n, 33)));
+            let cx = &mut Context::solo();
+            let (mut whole, mut whole_b) = (Array2::zeros((33, 70)), Array2::zeros((1, 33)));
+            backward_weight(cx, whole.view_mut(), Some(whole_b.row_mut(0)), dy.view(), x.view());
+            let (mut parts, mut parts_b) = (Array2::zeros((33, 70)), Array2::zeros((1, 33)));
+            let (x1, x2) = x.view().split_at(Axis(0), cut);
+            let (d1, d2) = dy.view().split_at(Axis(0), cut);
+            backward_weight(cx, parts.view_mut(), Some(parts_b.row_mut(0)), d1, x1);
+            backward_weight(cx, parts.view_mut(), Some(parts_b.row_mut(0)), d2, x2);
+            prop_assert_eq!(whole, parts);
+            prop_assert_eq!(whole_b, parts_b);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Rotary position embedding (Su et al. 2021), in the rotate-half convention of Llama checkpoints:
+//! element i is paired with element i + D/2 and turned by position · θ^(−2i/D).
+
+use ndarray::{Array2, ArrayView2, ArrayViewMut2};
+
+use crate::isa::dispatch;
+use crate::tile::Grid;
+use crate::{Context, Real};
+
+/// Sines and cosines for every position of the context.
+#[derive(Clone, Debug)]
+pub struct Table<T> {
+    /// (context, D/2).
+    cos: Array2<T>,
+    sin: Array2<T>,
+}
+
+impl<T: Real> Table<T> {
+    /// A table for `context` positions of heads of size `head_size`, base θ = `theta`.
+    ///
+    /// # Panics
+    /// If `head_size` is odd.
+    pub fn new(context: usize, head_size: usize, theta: f64) -> Self {
+        assert_eq!(head_size % 2, 0, "rope needs an even head size");
+        // Software sine and cosine: the machine's libm must not choose the bits.
+        let angle = |(position, i): (usize, usize)| {
+            position as f64 * libm::pow(theta, -((2 * i) as f64) / head_size as f64)
+        };
+        let shape = (context, head_size / 2);
+        Table {
+            cos: Array2::from_shape_fn(shape, |at| T::from_f64(libm::cos(angle(at)))),
+            sin: Array2::from_shape_fn(shape, |at| T::from_f64(libm::sin(angle(at)))),
+        }
+    }
+
+    /// Positions it covers.
+    pub fn context(&self) -> usize {
+        self.cos.nrows()
+    }
+
+    fn row(&self, position: usize) -> (ArrayView2<'_, T>, ArrayView2<'_, T>) {
+        let row = ndarray::s![position..position + 1, ..];
+        (self.cos.slice(row), self.sin.slice(row))
+    }
+}
+
+/// Turns x (B·T, heads·D) in place: row r is at position `first + r mod time`.
+///
+/// # Panics
+/// If a row is not a whole number of heads, or a position lies outside the table.
+#[track_caller]
+pub fn forward<T: Real>(cx: &mut Context<T>, x: ArrayViewMut2<'_, T>, table: &Table<T>, time: usize, first: usize) {
+    turn(cx, x, table, time, first, false);
+}
+
+/// Turns the gradient back in place: the transpose of a rotation is the rotation by the opposite angle.
+///
+/// # Panics
+/// As [`forward`].
+#[track_caller]
+pub fn backward<T: Real>(cx: &mut Context<T>, dx: ArrayViewMut2<'_, T>, table: &Table<T>, time: usize, first: usize) {
+    turn(cx, dx, table, time, first, true);
+}
+
+#[track_caller]
+fn turn<T: Real>(
+    cx: &mut Context<T>,
+    x: ArrayViewMut2<'_, T>,
+    table: &Table<T>,
+    time: usize,
+    first: usize,
+    back: bool,
+) {
+    const ROWS: usize = 16;
+    let (rows, cols) = x.dim();
+    let head_size = 2 * table.cos.ncols();
+    assert_eq!(cols % head_size, 0, "{cols} columns are not a whole number of heads of {head_size}");
+    assert!(
+        first + time.min(rows) <= table.context(),
+        "positions {first}..{} outside the context of {}",
+        first + time.min(rows),
+        table.context()
+    );
+    let isa = cx.isa();
+    cx.for_each(Grid::new(x, ROWS, cols.max(1)), |index, mut tile| {
+        for r in 0..tile.rows() {
+            let (cos, sin) = table.row(first + (index * ROWS + r) % time);
+            let (cos, sin) = (cos.to_slice().unwrap_or_default(), sin.to_slice().unwrap_or_default());
+            for head in tile.row_mut(r).chunks_mut(head_size) {
+                let (low, high) = head.split_at_mut(head_size / 2);
+                turn_head(isa, low, high, cos, sin, back);
+            }
+        }
+    });
+}
+
+dispatch! {
+    fn turn_head<T>(low: &mut [T], high: &mut [T], cos: &[T], sin: &[T], back: bool) = turn_head_body;
+}
+
+#[inline(always)]
+fn turn_head_body<T: Real>(low: &mut [T], high: &mut [T], cos: &[T], sin: &[T], back: bool) {
+    let sign = if back { -T::ONE } else { T::ONE };
+    for (((low, high), &cos), &sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+        let (a, b, sin) = (*low, *high, sin * sign);
+        *low = a * cos - b * sin;
+        *high = b * cos + a * sin;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{check_gradient, dot, random};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+        #[test]
+        fn backward_agrees_with_differences(
+            (b, t, heads, half) in (1usize..3, 1usize..6, 1usize..4, 1usize..9), seed in any::<u64>(),
+        ) {
+            let table = Table::new(8, 2 * half, 10_000.0);
+            let shape = (b * t, heads * 2 * half);
+            let (x, dy) = (random(seed, shape), random(seed ^ 3, shape));
+            let mut dx = dy.clone();
+            backward(&mut Context::solo(), dx.view_mut(), &table, t, 2);
+            check_gradient("x", &x, dx.view(), |x| {
+                let mut y = x.clone();
+                forward(&mut Context::solo(), y.view_mut(), &table, t, 2);
+                dot(&y, &dy)
+            });
+        }
+    }
+}
