@@ -1,1 +1,8 @@
 //! See the crate README.
+
+mod error;
+pub mod fs_atomic;
+pub mod order;
+pub mod tokens;
+
+pub use error::Error;

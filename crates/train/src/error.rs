@@ -1,0 +1,266 @@
+//! Every way this crate fails, with the place, what was expected, what was found and what to do.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Failure of the data, checkpoint or training half of this crate.
+///
+/// Messages are one line and name a remedy where there is one. The system's own words are in
+/// [`source`](std::error::Error::source), not in the message: print the chain to see both.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused an operation on a file or folder.
+    #[error("cannot {op} {}{}", path.display(), remedy(source))]
+    Io {
+        /// What was tried, as a verb: "read", "write", "rename".
+        op: &'static str,
+        /// The file or folder it was tried on.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+
+    /// A setting is outside the range in which it means anything.
+    #[error("{name} is {value}, which is not possible: it must be {expected}")]
+    Setting {
+        /// The setting, as its flag or field is called.
+        name: &'static str,
+        /// What was given.
+        value: String,
+        /// What would have been accepted.
+        expected: &'static str,
+    },
+
+    /// A thread could not be started.
+    #[error(transparent)]
+    Spawn(#[from] selvedge_sync::SpawnError),
+
+    /// The owner asked for the work to end.
+    #[error("cancelled")]
+    Cancelled,
+
+    /// The file does not begin as a token file does.
+    #[error(
+        "{} is not a token file: it begins with {found:02x?}; give a file written by the tokenize step, or the text itself as data",
+        path.display()
+    )]
+    TokenMagic {
+        /// The file.
+        path: PathBuf,
+        /// Its first eight bytes.
+        found: [u8; 8],
+    },
+
+    /// A token file of another format version.
+    #[error(
+        "token file {} has format version {found}, this program reads {expected}; tokenize the text again",
+        path.display()
+    )]
+    TokenVersion {
+        /// The file.
+        path: PathBuf,
+        /// The version in its header.
+        found: u32,
+        /// The version this program reads and writes.
+        expected: u32,
+    },
+
+    /// The header's own checksum does not fit its fields.
+    #[error(
+        "the header of token file {} is damaged (its checksum at byte {offset} does not fit); tokenize the text again",
+        path.display()
+    )]
+    TokenHeader {
+        /// The file.
+        path: PathBuf,
+        /// Where the checksum lies, in bytes from the start.
+        offset: u64,
+    },
+
+    /// A header field holds a value no writer makes.
+    #[error(
+        "token file {}, byte {offset}: {field} is {found}, expected {expected}; tokenize the text again",
+        path.display()
+    )]
+    TokenField {
+        /// The file.
+        path: PathBuf,
+        /// Where the field lies, in bytes from the start.
+        offset: u64,
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        found: u64,
+        /// The value the rest of the header calls for.
+        expected: u64,
+    },
+
+    /// The file is shorter or longer than its header says.
+    #[error(
+        "token file {} is {found} bytes long, its header calls for {expected}; it was cut short or added to: tokenize the text again",
+        path.display()
+    )]
+    TokenLength {
+        /// The file.
+        path: PathBuf,
+        /// Length by the header, in bytes.
+        expected: u64,
+        /// Length on disk, in bytes.
+        found: u64,
+    },
+
+    /// The tokens are not those that were written.
+    #[error(
+        "the tokens of {} are damaged: digest {found}, expected {expected}; tokenize the text again",
+        path.display()
+    )]
+    TokenDigest {
+        /// The file.
+        path: PathBuf,
+        /// The digest in the header, in hexadecimal.
+        expected: String,
+        /// The digest of the tokens, in hexadecimal.
+        found: String,
+    },
+
+    /// A token id outside the vocabulary.
+    #[error(
+        "token file {}, byte {offset}: token id {id} is not below the vocabulary size {vocab}; tokenize the text again",
+        path.display()
+    )]
+    TokenId {
+        /// The file.
+        path: PathBuf,
+        /// Where the id lies (or would lie), in bytes from the start.
+        offset: u64,
+        /// The id.
+        id: u32,
+        /// The vocabulary size in the header.
+        vocab: u32,
+    },
+
+    /// A read past the last token.
+    #[error("tokens {start}..{} of {} do not exist: it holds {tokens}", start.saturating_add(*count), path.display())]
+    TokenRange {
+        /// The file.
+        path: PathBuf,
+        /// First token asked for.
+        start: u64,
+        /// How many were asked for.
+        count: u64,
+        /// How many the file holds.
+        tokens: u64,
+    },
+
+    /// The token file was made for a vocabulary of another size.
+    #[error(
+        "token file {} has a vocabulary of {found}, the model or tokenizer one of {expected}; tokenize with the tokenizer of this run",
+        path.display()
+    )]
+    TokenVocab {
+        /// The file.
+        path: PathBuf,
+        /// Vocabulary size wanted.
+        expected: u32,
+        /// Vocabulary size in the header.
+        found: u32,
+    },
+
+    /// The token file was made by another tokenizer.
+    #[error(
+        "token file {} was made by tokenizer {found}, this run has {expected}; tokenize with the tokenizer of this run",
+        path.display()
+    )]
+    TokenTokenizer {
+        /// The file.
+        path: PathBuf,
+        /// Digest of the run's tokenizer, in hexadecimal.
+        expected: String,
+        /// Digest in the header, in hexadecimal.
+        found: String,
+    },
+
+    /// Not one window of the wanted length fits into the data.
+    #[error(
+        "{} holds {tokens} tokens, too few for one window of context {context} (it needs {}); use more data or a shorter context",
+        path.display(),
+        context.saturating_add(1)
+    )]
+    ContextTooLong {
+        /// The token file.
+        path: PathBuf,
+        /// How many tokens it holds.
+        tokens: u64,
+        /// The context asked for, in tokens.
+        context: u64,
+    },
+
+    /// A loader thread ended before its work did: a panic, as a rule.
+    #[error("data loader thread {thread} died: {message}")]
+    LoaderDied {
+        /// Which thread, from 0.
+        thread: usize,
+        /// What it said.
+        message: String,
+    },
+
+    /// A loader thread did not deliver within the deadline.
+    #[error(
+        "data loader thread {thread} delivered nothing for {deadline:?}; is the disk that holds the token file responding?"
+    )]
+    LoaderStalled {
+        /// Which thread, from 0.
+        thread: usize,
+        /// How long the consumer waited.
+        deadline: Duration,
+    },
+
+    /// The loader has already reported the error that ended it.
+    #[error("the data loader has ended after an earlier error; start a new one")]
+    LoaderEnded,
+}
+
+impl Error {
+    /// An [`Error::Io`] of `op` on `path`, for `map_err`.
+    pub(crate) fn io(op: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { op, path: path.as_ref().to_path_buf(), source }
+    }
+
+    /// An [`Error::Setting`].
+    pub(crate) fn setting(name: &'static str, value: impl fmt::Display, expected: &'static str) -> Self {
+        Self::Setting { name, value: value.to_string(), expected }
+    }
+}
+
+/// What the user can do about the common answers of a file system.
+fn remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ": the disk is full or the quota used up; free some space or choose a folder on another disk"
+        }
+        io::ErrorKind::PermissionDenied => ": no permission; change the permissions or choose another path",
+        io::ErrorKind::NotFound => ": there is no such file or folder; check the path",
+        io::ErrorKind::ReadOnlyFilesystem => ": the file system is read-only; choose another folder",
+        io::ErrorKind::NotADirectory => ": a part of the path is a file, not a folder; check the path",
+        io::ErrorKind::IsADirectory => ": it is a folder, not a file; check the path",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error as _;
+
+    #[test]
+    fn io_message_names_operation_path_and_remedy_and_keeps_the_source() {
+        let error = Error::io("write", "/x/params.safetensors")(io::Error::from(io::ErrorKind::StorageFull));
+        let text = error.to_string();
+        assert!(text.starts_with("cannot write /x/params.safetensors: the disk is full"), "{text}");
+        assert!(text.contains("free some space"), "{text}");
+        assert!(error.source().is_some());
+    }
+}
