@@ -4,11 +4,15 @@ mod cancel;
 mod counter;
 mod error;
 mod parts;
+mod process;
 mod reduce;
 mod shim;
 mod team;
 mod thread;
 mod watchdog;
+
+#[cfg(all(test, loom))]
+mod loom_tests;
 
 pub use cancel::CancelToken;
 pub use counter::Counter;

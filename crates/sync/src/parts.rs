@@ -64,9 +64,9 @@ pub(crate) fn each_with<P: Parts, S: Send, F: Fn(usize, P::Part, &mut S) + Sync>
 ) {
     let scratch = items(scratch);
     region(parts.len(), &|participant, index| {
-        // SAFETY: a participant is one thread, which runs its tasks one after another, so the borrow of the element
-        // ends before the next begins; the caller of this function checked that there is one for each.
-        let own = unsafe { scratch.part(participant) };
+        // SAFETY: a participant is one thread, which runs its tasks one after another, so this borrow ends before the
+        // next of the same element begins.
+        let own = unsafe { scratch.lend(participant) };
         // SAFETY: as in `each`.
         work(index, unsafe { parts.part(index) }, own);
     });
@@ -139,6 +139,24 @@ unsafe impl<T: Send> Send for Items<'_, T> {}
 impl<T> fmt::Debug for Items<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Items").field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
+impl<T: Send> Items<'_, T> {
+    /// Element `index`, for the time of the borrow.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such element.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else has the element meanwhile.
+    #[expect(clippy::mut_from_ref, reason = "exclusive by the caller's promise, as in `Parts::part`")]
+    unsafe fn lend(&self, index: usize) -> &mut T {
+        assert!(index < self.len, "element {index} of {}", self.len);
+        // SAFETY: the element is inside the slice, which is borrowed for longer; the caller keeps others away.
+        unsafe { &mut *self.start.wrapping_add(index) }
     }
 }
 

@@ -5,7 +5,10 @@ use crate::parts::columns;
 use crate::team::Team;
 
 /// Elements of a shard summed at a time: two shards' chunks fit in a first-level cache.
+#[cfg(not(loom))]
 const CHUNK: usize = 2048;
+#[cfg(loom)]
+const CHUNK: usize = 1;
 
 /// Sums all shards, element by element, into the first; the others are left with partial sums.
 ///

@@ -1,6 +1,6 @@
 //! The only door to atomics, locks and threads: std's in a normal build, loom's under `cfg(loom)`.
 //!
-//! Everything the crate synchronizes with passes through here, so that the model checker sees all of it. The two
+//! Everything the crate synchronizes with passes through here, so that the model checker sees all of it. The
 //! macros at the end plant the mutants of `mutants.txt`: broken variants that a loom model must catch.
 
 #[cfg(loom)]
@@ -14,6 +14,11 @@ pub(crate) use std::sync::{
     atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
+#[cfg(not(loom))]
+pub(crate) use std::sync::OnceLock;
+
+#[cfg(loom)]
+pub(crate) use self::once::OnceLock;
 #[cfg(loom)]
 pub(crate) use loom::cell::UnsafeCell;
 #[cfg(loom)]
@@ -91,6 +96,56 @@ pub(crate) fn remaining(deadline: Option<Instant>) -> Option<Duration> {
     }
 }
 
+/// A stand-in for std's `OnceLock`, which loom lacks.
+#[cfg(loom)]
+mod once {
+    #![expect(unsafe_code, reason = "publishing a value by an atomic")]
+
+    use super::{AtomicUsize, Ordering, UnsafeCell};
+
+    const EMPTY: usize = 0;
+    const FILLING: usize = 1;
+    const FULL: usize = 2;
+
+    #[derive(Debug)]
+    pub(crate) struct OnceLock<T> {
+        state: AtomicUsize,
+        value: UnsafeCell<Option<T>>,
+    }
+
+    // SAFETY: the value is written by the one thread that moved the state to `FILLING`, and read once it is `FULL`.
+    unsafe impl<T: Send + Sync> Sync for OnceLock<T> {}
+
+    impl<T> OnceLock<T> {
+        pub(crate) fn new() -> Self {
+            Self { state: AtomicUsize::new(EMPTY), value: UnsafeCell::new(None) }
+        }
+
+        pub(crate) fn get(&self) -> Option<&T> {
+            if self.state.load(Ordering::Acquire) != FULL {
+                return None;
+            }
+            // SAFETY: full, and so never written again.
+            self.value.with(|value| unsafe { &*value }).as_ref()
+        }
+
+        pub(crate) fn get_or_init(&self, init: impl FnOnce() -> T) -> &T {
+            let (acquire, relaxed) = (Ordering::Acquire, Ordering::Relaxed);
+            if self.state.compare_exchange(EMPTY, FILLING, acquire, relaxed).is_ok() {
+                // SAFETY: this thread alone fills it.
+                self.value.with_mut(|value| unsafe { *value = Some(init()) });
+                self.state.store(FULL, Ordering::Release);
+            }
+            loop {
+                match self.get() {
+                    Some(value) => return value,
+                    None => loom::thread::yield_now(),
+                }
+            }
+        }
+    }
+}
+
 /// Keeps a value on cache lines of its own (two of 64 bytes: the adjacent-line prefetcher pairs them).
 #[derive(Debug)]
 #[repr(align(128))]
@@ -118,4 +173,17 @@ macro_rules! keep {
     };
 }
 
-pub(crate) use {keep, weaken};
+/// `in_order!("name", first, then)`: both, in this order, or swapped when the build plants that mutant.
+macro_rules! in_order {
+    ($name:literal, $first:expr, $then:expr) => {
+        if cfg!(mutant = $name) {
+            $then;
+            $first;
+        } else {
+            $first;
+            $then;
+        }
+    };
+}
+
+pub(crate) use {in_order, keep, weaken};

@@ -1,7 +1,8 @@
 //! A thread that has an owner: joined when the owner goes, and gone from the system then.
 
 use crate::error::{SpawnError, ThreadPanicked, discard, message};
-use crate::shim::{self, Arc, Builder, Condvar, JoinHandle, Mutex, lock, wait_while_until};
+use crate::process;
+use crate::shim::{self, Arc, Builder, Condvar, JoinHandle, Mutex, in_order, keep, lock, wait_while_until};
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -84,13 +85,14 @@ impl<T: Send + 'static> OwnedThread<T> {
                 let _ = theirs.task.set(std::path::Path::new("/proc").join(task));
             }
             let outcome = catch_unwind(AssertUnwindSafe(work));
-            *lock(&theirs.outcome) = Some(outcome);
-            if shim::keep!("thread_no_notify") {
-                theirs.left.notify_one();
-            }
+            in_order!("thread_swapped", *lock(&theirs.outcome) = Some(outcome), {
+                if keep!("thread_no_notify") {
+                    theirs.left.notify_one();
+                }
+            });
         };
         match Builder::new().name(name.clone()).spawn(body) {
-            Ok(handle) => Ok(Self { name, handle: Some(handle), desk, owner: std::process::id() }),
+            Ok(handle) => Ok(Self { name, handle: Some(handle), desk, owner: process::id() }),
             Err(source) => Err(SpawnError { name, source }),
         }
     }
@@ -148,7 +150,7 @@ impl<T> OwnedThread<T> {
 
     /// Whether the thread is of this process and not of the one it was forked from.
     fn is_here(&self) -> bool {
-        self.owner == std::process::id()
+        self.owner == process::id()
     }
 
     fn take(&mut self) -> Result<T, ThreadPanicked> {

@@ -1,15 +1,20 @@
 //! Noticing that a thread has stopped making progress, without touching anything it could hold.
 
 use crate::error::SpawnError;
-use crate::shim::{self, Arc, AtomicU64, Condvar, Line, Mutex, Ordering, keep, lock, wait_while_until};
+use crate::shim::{
+    self, Arc, AtomicU64, Condvar, Line, Mutex, OnceLock, Ordering, in_order, keep, lock, wait_while_until,
+    weaken,
+};
 use crate::thread::OwnedThread;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// Names of phases one pulse can tell apart; those beyond are reported as [`OTHER`].
+#[cfg(not(loom))]
 const PHASES: usize = 31;
+#[cfg(loom)]
+const PHASES: usize = 2;
 const OTHER: &str = "other";
 
 const BUSY: u64 = 1;
@@ -37,48 +42,59 @@ pub struct Pulse {
 }
 
 #[derive(Debug)]
-struct Heart {
+pub(crate) struct Heart {
     /// `beats << 9 | phase << 1 | busy`.
     word: AtomicU64,
     phases: [OnceLock<&'static str>; PHASES],
 }
 
 impl Heart {
-    fn index(&self, phase: &'static str) -> u64 {
-        for (index, slot) in self.phases.iter().enumerate() {
+    pub(crate) fn new() -> Self {
+        Self { word: AtomicU64::new(0), phases: std::array::from_fn(|_| OnceLock::new()) }
+    }
+
+    pub(crate) fn busy(&self, phase: &'static str) {
+        let known = |slot: &OnceLock<&'static str>| {
             let name = *slot.get_or_init(|| phase);
-            if std::ptr::eq(name, phase) || name == phase {
-                return index as u64;
-            }
-        }
-        PHASES as u64
+            std::ptr::eq(name, phase) || name == phase
+        };
+        let index = self.phases.iter().position(known).unwrap_or(PHASES);
+        self.beat((index as u64) << PHASE_SHIFT | BUSY);
+    }
+
+    pub(crate) fn idle(&self) {
+        self.beat(0);
     }
 
     fn beat(&self, low: u64) {
         let beats = (self.word.load(Ordering::Relaxed) >> BEAT_SHIFT).wrapping_add(1);
-        self.word.store(beats << BEAT_SHIFT | low, Ordering::Relaxed);
+        // Releases the name of the phase, which may be new.
+        self.word.store(beats << BEAT_SHIFT | low, weaken!("watchdog_beat_relaxed", Release));
     }
 
-    fn phase(&self, word: u64) -> &'static str {
+    /// The word, different after each beat, and the phase if busy.
+    pub(crate) fn seen(&self) -> (u64, Option<&'static str>) {
+        let word = self.word.load(weaken!("watchdog_look_relaxed", Acquire));
         let index = (word >> PHASE_SHIFT & PHASE) as usize;
-        self.phases.get(index).and_then(|slot| slot.get()).copied().unwrap_or(OTHER)
+        let name = || self.phases.get(index).and_then(|slot| slot.get()).copied().unwrap_or(OTHER);
+        (word, (word & BUSY != 0).then(name))
     }
 }
 
 impl Pulse {
     /// Says that its thread goes on, with `phase` from now on. Names are few: past 31 of them all are called "other".
     pub fn busy(&self, phase: &'static str) {
-        self.heart.beat(self.heart.index(phase) << PHASE_SHIFT | BUSY);
+        self.heart.busy(phase);
     }
 
     /// Says that its thread has nothing to do, and may be silent for as long as it likes.
     pub fn idle(&self) {
-        self.heart.beat(0);
+        self.heart.idle();
     }
 }
 
 #[derive(Debug, Default)]
-struct Leash {
+pub(crate) struct Leash {
     stop: Mutex<bool>,
     stopped: Condvar,
 }
@@ -112,13 +128,8 @@ impl Watchdog {
         names: &[&str],
         on_stall: impl Fn(&StallReport) + Send + 'static,
     ) -> Result<(Self, Vec<Pulse>), SpawnError> {
-        let pulses: Vec<Pulse> = names
-            .iter()
-            .map(|_| {
-                let phases = std::array::from_fn(|_| OnceLock::new());
-                Pulse { heart: Arc::new(Line(Heart { word: AtomicU64::new(0), phases })) }
-            })
-            .collect();
+        let pulses: Vec<Pulse> =
+            names.iter().map(|_| Pulse { heart: Arc::new(Line(Heart::new())) }).collect();
         let now = Instant::now();
         let mut watched: Vec<Watched> = names
             .iter()
@@ -152,15 +163,16 @@ impl Watchdog {
 
 impl Leash {
     /// Sleeps for `pause`, or until told to stop; returns whether it was.
-    fn pause(&self, pause: Duration) -> bool {
+    pub(crate) fn pause(&self, pause: Duration) -> bool {
         *wait_while_until(&self.stopped, lock(&self.stop), shim::deadline(pause), |stop| !*stop)
     }
 
-    fn stop(&self) {
-        *lock(&self.stop) = true;
-        if keep!("watchdog_no_notify") {
-            self.stopped.notify_one();
-        }
+    pub(crate) fn stop(&self) {
+        in_order!("watchdog_stop_swapped", *lock(&self.stop) = true, {
+            if keep!("watchdog_stop_no_notify") {
+                self.stopped.notify_one();
+            }
+        });
     }
 }
 
@@ -183,17 +195,15 @@ struct Watched {
 
 impl Watched {
     fn look(&mut self, now: Instant, deadline: Duration) -> Option<StallReport> {
-        let word = self.heart.word.load(Ordering::Relaxed);
+        let (word, busy) = self.heart.seen();
         if word != self.last {
             self.last = word;
             self.heard = now;
             self.reported = false;
         }
         let silent_for = now.saturating_duration_since(self.heard);
-        if word & BUSY == 0 || self.reported || silent_for <= deadline {
-            return None;
-        }
+        let phase = busy.filter(|_| !self.reported && silent_for > deadline)?;
         self.reported = true;
-        Some(StallReport { who: self.name.clone(), phase: self.heart.phase(word), silent_for })
+        Some(StallReport { who: self.name.clone(), phase, silent_for })
     }
 }

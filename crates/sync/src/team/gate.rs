@@ -15,7 +15,7 @@
 //! argument needs a total order over several atomics, so nothing here is `SeqCst` and there is no stand-alone fence.
 
 use super::spin::Spin;
-use crate::shim::{AtomicU64, Condvar, Line, Mutex, Ordering, keep, lock, wait_while, weaken};
+use crate::shim::{AtomicU64, Condvar, Line, Mutex, Ordering, in_order, keep, lock, wait_while, weaken};
 use std::time::Duration;
 
 /// Most workers a gate can count.
@@ -86,7 +86,8 @@ impl Gate {
             let awake = self.workers - sleeping;
             let woken = (helpers as u64).saturating_sub(awake).min(sleeping);
             let kept = word & (SHUTDOWN | ASLEEP);
-            let generation = (word & !(GENERATION_ONE - 1)).wrapping_add(GENERATION_ONE);
+            let step = if keep!("gate_generation_kept") { GENERATION_ONE } else { 0 };
+            let generation = (word & !(GENERATION_ONE - 1)).wrapping_add(step);
             let opened = (generation | kept | OPEN) - woken * ASLEEP_ONE;
             match self.word.compare_exchange_weak(
                 word,
@@ -107,10 +108,11 @@ impl Gate {
         if sleepers == 0 {
             return;
         }
-        lock(&self.beds).wake_ups += sleepers;
-        for _ in 0..sleepers {
-            self.region.notify_one();
-        }
+        in_order!(
+            "gate_wake_swapped",
+            lock(&self.beds).wake_ups += sleepers,
+            (0..sleepers).for_each(|_| self.region.notify_one())
+        );
     }
 
     /// Waits for a region this worker has not served and enters it; `false` when the gate is shut for good.
@@ -125,12 +127,13 @@ impl Gate {
                 return false;
             }
             if word & OPEN != 0 && generation != seen.0 {
-                match self.word.compare_exchange_weak(
-                    word,
-                    word + ACTIVE_ONE,
-                    weaken!("gate_enter_relaxed", Acquire),
-                    Ordering::Relaxed,
-                ) {
+                let ordering = weaken!("gate_enter_relaxed", Acquire);
+                let entered = if keep!("gate_enter_blind") {
+                    self.word.compare_exchange_weak(word, word + ACTIVE_ONE, ordering, Ordering::Relaxed)
+                } else {
+                    Ok(self.word.fetch_add(ACTIVE_ONE, ordering))
+                };
+                match entered {
                     Ok(_) => {
                         seen.0 = generation;
                         return true;
@@ -169,40 +172,49 @@ impl Gate {
     pub(crate) fn leave(&self) {
         let before = self.word.fetch_sub(ACTIVE_ONE, weaken!("gate_leave_relaxed", Release));
         if before & ACTIVE == ACTIVE_ONE && before & DRAINER != 0 {
-            lock(&self.beds).drained = true;
-            if keep!("gate_leave_no_notify") {
-                self.drained.notify_one();
-            }
+            in_order!("gate_leave_swapped", lock(&self.beds).drained = true, {
+                if keep!("gate_leave_no_notify") {
+                    self.drained.notify_one();
+                }
+            });
         }
     }
 
     /// Closes the region and waits until every worker that entered has left; what they wrote is visible then.
     /// Returns whether one of them marked a panic.
     pub(crate) fn close(&self) -> bool {
-        let mut word = self.word.fetch_and(!OPEN, weaken!("gate_close_relaxed", Acquire)) & !OPEN;
+        let shut = if keep!("gate_close_left_open") { !OPEN } else { !0 };
+        let mut word = self.word.fetch_and(shut, weaken!("gate_close_relaxed", Acquire)) & shut;
         let mut spin = Spin::new(self.spin);
-        while word & ACTIVE != 0 {
-            if spin.again() {
-                word = self.word.load(weaken!("gate_drain_relaxed", Acquire));
-                continue;
-            }
-            match self.word.compare_exchange(
-                word,
-                word | DRAINER,
-                Ordering::Relaxed,
-                weaken!("gate_drainer_lost_relaxed", Acquire),
-            ) {
-                Ok(_) => {
-                    let mut beds = wait_while(&self.drained, lock(&self.beds), |beds| !beds.drained);
-                    beds.drained = false;
-                    drop(beds);
-                    // The last worker's lock orders only its own writes before this; the word orders everybody's.
-                    word = self.word.load(weaken!("gate_drained_relaxed", Acquire));
-                }
-                Err(now) => word = now,
-            }
+        while word & ACTIVE != 0 && keep!("gate_close_no_wait") {
+            word = if spin.again() {
+                self.word.load(weaken!("gate_drain_relaxed", Acquire))
+            } else {
+                self.drain(word)
+            };
         }
         word & PANICKED != 0
+    }
+
+    /// Announces the caller on top of `word`, in which somebody is active, and sleeps until nobody is; returns the
+    /// word to look at next. When the word has moved on, nobody sleeps.
+    fn drain(&self, word: u64) -> u64 {
+        let announced = if keep!("gate_drain_blind") {
+            let lost = weaken!("gate_drain_lost_relaxed", Acquire);
+            self.word.compare_exchange(word, word | DRAINER, Ordering::Relaxed, lost)
+        } else {
+            Ok(self.word.fetch_or(DRAINER, Ordering::Relaxed))
+        };
+        if let Err(now) = announced {
+            return now;
+        }
+        let mut beds = wait_while(&self.drained, lock(&self.beds), |beds| !beds.drained);
+        if keep!("gate_drained_kept") {
+            beds.drained = false;
+        }
+        drop(beds);
+        // The last worker's lock orders only its own writes before this; the word orders everybody's.
+        self.word.load(weaken!("gate_drained_relaxed", Acquire))
     }
 
     /// Shuts the gate for good: workers asleep or about to be are turned away from [`Gate::enter`].

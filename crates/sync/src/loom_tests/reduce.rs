@@ -1,0 +1,19 @@
+//! A model of the reduction over a team, threads and all.
+
+use super::explore;
+use crate::{Reduction, Team};
+use std::time::Duration;
+
+/// The sum holds every shard's every element once when `finish` returns.
+#[test]
+fn loom_reduce_sums() {
+    explore("loom_reduce_sums", 2, || {
+        let team = Team::with_spin(2, Duration::ZERO).unwrap();
+        let mut shards = [[1.0, 2.0], [10.0, 20.0], [100.0, 200.0]];
+        let mut reduction = Reduction::new(1, 3);
+        for (shard, gradient) in shards.iter_mut().enumerate() {
+            reduction.contribute(1, shard, gradient).unwrap();
+        }
+        assert_eq!(reduction.finish(&team).unwrap(), [111.0, 222.0]);
+    });
+}

@@ -1,0 +1,234 @@
+//! Models of the team: its regions, its sleepers, its end.
+#![expect(unsafe_code, reason = "tasks write cells that loom watches for races")]
+
+use super::explore;
+use crate::team::Crew;
+use loom::cell::UnsafeCell;
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread;
+use std::time::Duration;
+
+/// Nobody looks twice before parking.
+const PARK: Duration = Duration::ZERO;
+/// Two looks before parking, see `Spin`.
+const LOOK_TWICE: Duration = Duration::from_nanos(2);
+
+/// Memory that tasks write without synchronization of their own, so that loom sees what the team owes them.
+struct Cells(Vec<UnsafeCell<usize>>);
+
+// SAFETY: none in itself; loom reports every unsynchronized access, and that is what the models check.
+unsafe impl Sync for Cells {}
+// SAFETY: as above.
+unsafe impl Send for Cells {}
+
+impl Cells {
+    fn new(count: usize) -> Self {
+        Self((0..count).map(|_| UnsafeCell::new(0)).collect())
+    }
+
+    fn bump(&self, index: usize) {
+        // SAFETY: loom checks that nobody else is at it.
+        self.0[index].with_mut(|cell| unsafe { *cell += 1 });
+    }
+
+    fn get(&self, index: usize) -> usize {
+        // SAFETY: loom checks that nobody writes it.
+        self.0[index].with(|cell| unsafe { *cell })
+    }
+
+    fn all(&self) -> Vec<usize> {
+        (0..self.0.len()).map(|index| self.get(index)).collect()
+    }
+}
+
+/// A crew with its workers on loom's threads.
+struct Model {
+    crew: Arc<Crew>,
+    workers: Vec<thread::JoinHandle<()>>,
+}
+
+impl Model {
+    fn new(workers: usize, spin: Duration) -> Self {
+        let crew = Arc::new(Crew::new(workers, spin));
+        let workers = (1..=workers)
+            .map(|participant| {
+                let crew = Arc::clone(&crew);
+                thread::spawn(move || crew.serve(participant))
+            })
+            .collect();
+        Self { crew, workers }
+    }
+
+    fn run(&self, tasks: usize, task: impl Fn(usize) + Sync) -> bool {
+        match self.crew.run(tasks, &|_, index| task(index)) {
+            None => false,
+            Some(Ok(())) => true,
+            Some(Err(panicked)) => std::panic::resume_unwind(panicked.payload),
+        }
+    }
+
+    fn end(self) {
+        self.crew.dismiss();
+        for worker in self.workers {
+            worker.join().expect("a worker catches what tasks throw");
+        }
+    }
+}
+
+/// Each task of two regions of different sizes runs once, and the caller sees what it wrote, before any join.
+#[test]
+fn loom_team_two_regions() {
+    explore("loom_team_two_regions", 2, || {
+        let model = Model::new(2, PARK);
+        let cells = Cells::new(3);
+        assert!(model.run(3, |index| cells.bump(index)));
+        assert_eq!(cells.all(), [1, 1, 1]);
+        assert!(model.run(2, |index| cells.bump(index)));
+        assert_eq!(cells.all(), [2, 2, 1]);
+        model.end();
+    });
+}
+
+/// As `loom_team_two_regions`, with one worker and waits that look before they park.
+#[test]
+fn loom_team_spins() {
+    explore("loom_team_spins", 3, || {
+        let model = Model::new(1, LOOK_TWICE);
+        let cells = Cells::new(2);
+        assert!(model.run(2, |index| cells.bump(index)));
+        assert_eq!(cells.all(), [1, 1]);
+        assert!(model.run(2, |index| cells.bump(index)));
+        assert_eq!(cells.all(), [2, 2]);
+        model.end();
+    });
+}
+
+/// One worker, one region, every schedule with one preemption more: what a worker reads and leaves behind.
+#[test]
+fn loom_team_one_worker() {
+    explore("loom_team_one_worker", 4, || {
+        let model = Model::new(1, PARK);
+        let cells = Cells::new(2);
+        for round in 1..=2 {
+            assert!(model.run(2, |index| cells.bump(index)));
+            assert_eq!(cells.all(), [round, round]);
+        }
+        model.end();
+    });
+}
+
+/// A region gets the help it asks for, whoever sleeps: its tasks wait for each other, so a worker that is not woken
+/// hangs the model. Twice, so that a worker must come back.
+#[test]
+fn loom_team_wakes_sleepers() {
+    explore("loom_team_wakes_sleepers", 2, || {
+        let model = Model::new(1, PARK);
+        for _ in 0..2 {
+            let (here, met) = (Mutex::new(0), Condvar::new());
+            assert!(model.run(2, |_| {
+                let mut here = here.lock().unwrap();
+                *here += 1;
+                met.notify_one();
+                while *here < 2 {
+                    here = met.wait(here).unwrap();
+                }
+            }));
+        }
+        model.end();
+    });
+}
+
+/// Two sleepers are woken when two are needed.
+#[test]
+fn loom_team_wakes_both() {
+    explore("loom_team_wakes_both", 1, || {
+        let model = Model::new(2, PARK);
+        let (here, met) = (Mutex::new(0), Condvar::new());
+        assert!(model.run(3, |_| {
+            let mut here = here.lock().unwrap();
+            *here += 1;
+            met.notify_all();
+            while *here < 3 {
+                here = met.wait(here).unwrap();
+            }
+        }));
+        model.end();
+    });
+}
+
+/// No two participants of a region have the same number, so that what a number owns needs no lock.
+#[test]
+fn loom_team_participants() {
+    explore("loom_team_participants", 2, || {
+        let model = Model::new(2, PARK);
+        let cells = Cells::new(3);
+        assert!(model.crew.run(3, &|participant, _| cells.bump(participant)).is_some_and(|ran| ran.is_ok()));
+        assert_eq!(cells.all().iter().sum::<usize>(), 3);
+        model.end();
+    });
+}
+
+/// Dismissing workers that have just started, are about to sleep, or sleep ends them all.
+#[test]
+fn loom_team_dismiss() {
+    explore("loom_team_dismiss", 3, || Model::new(2, PARK).end());
+}
+
+/// Two threads share a crew of one worker: one gets the region, or each in turn; the other is told to run inline.
+#[test]
+fn loom_team_shared() {
+    explore("loom_team_shared", 2, || {
+        let model = Model::new(1, PARK);
+        let crew = Arc::clone(&model.crew);
+        let other = thread::spawn(move || use_once(&crew));
+        use_once(&model.crew);
+        other.join().unwrap();
+        model.end();
+    });
+
+    fn use_once(crew: &Crew) {
+        let cells = Cells::new(2);
+        if crew.run(2, &|_, index| cells.bump(index)).is_none() {
+            (0..2).for_each(|index| cells.bump(index));
+        }
+        assert_eq!(cells.all(), [1, 1]);
+    }
+}
+
+/// A region inside a region is told to run inline, on whichever thread its task runs.
+#[test]
+fn loom_team_nested() {
+    explore("loom_team_nested", 3, || {
+        let model = Model::new(1, PARK);
+        let cells = Cells::new(4);
+        assert!(model.run(2, |outer| {
+            let inner = |index| cells.bump(2 * outer + index);
+            assert!(model.crew.run(2, &|_, index| inner(index)).is_none());
+            (0..2).for_each(inner);
+        }));
+        assert_eq!(cells.all(), [1, 1, 1, 1]);
+        model.end();
+    });
+}
+
+/// A task's panic reaches the caller, with its payload, after everybody left; the next region is whole.
+#[test]
+fn loom_team_panic() {
+    explore("loom_team_panic", 2, || {
+        let model = Model::new(1, PARK);
+        let cells = Cells::new(2);
+        let panicked = model.crew.run(2, &|_, index| {
+            if index == 1 {
+                std::panic::resume_unwind(Box::new("torn"));
+            }
+            cells.bump(index);
+        });
+        let panicked =
+            panicked.expect("nobody else holds the crew").expect_err("task 1 panics whoever runs it");
+        assert_eq!((panicked.task, panicked.payload.downcast_ref::<&str>()), (1, Some(&"torn")));
+        assert_eq!(cells.all(), [1, 0]);
+        assert!(model.run(2, |index| cells.bump(index)));
+        assert_eq!(cells.all(), [2, 1]);
+        model.end();
+    });
+}
