@@ -2,6 +2,7 @@
 
 mod error;
 pub mod fs_atomic;
+pub mod loader;
 pub mod order;
 pub mod tokens;
 

@@ -1,0 +1,50 @@
+//! What one loader thread does.
+
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+use selvedge_sync::CancelToken;
+
+use super::{Batch, LoaderConfig};
+use crate::Error;
+use crate::order::Order;
+use crate::tokens::TokenFile;
+
+/// Makes every P-th batch.
+pub(super) struct Maker {
+    pub(super) index: usize,
+    pub(super) tokens: Arc<TokenFile>,
+    pub(super) order: Order,
+    pub(super) config: Arc<LoaderConfig>,
+    pub(super) cancel: CancelToken,
+}
+
+impl Maker {
+    /// Works until cancelled, until nobody listens, or until an error, which is the last thing it sends.
+    pub(super) fn run(&self, sender: &Sender<Result<Batch, Error>>) {
+        let mut scratch = vec![0; self.config.context + 1];
+        let mut batch = self.index as u64;
+        while !self.cancel.is_cancelled() {
+            if let Some(fault) = &self.config.fault {
+                fault(self.index, batch);
+            }
+            let made = self.make(batch, &mut scratch);
+            let failed = made.is_err();
+            if sender.send(made).is_err() || failed {
+                return;
+            }
+            batch += self.config.threads as u64;
+        }
+    }
+
+    fn make(&self, number: u64, scratch: &mut [u32]) -> Result<Batch, Error> {
+        let rows = self.config.rows;
+        let start = self.config.start_row + number * rows as u64;
+        let mut batch = Batch::new(start, rows, self.config.context);
+        for row in start..start + rows as u64 {
+            let (epoch, index) = self.order.at(row);
+            batch.push(&self.tokens, self.order.window(epoch, index), scratch)?;
+        }
+        Ok(batch)
+    }
+}
