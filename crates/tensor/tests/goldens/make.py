@@ -56,7 +56,9 @@ def case(kernel: str, function: Callable[..., torch.Tensor], **inputs: torch.Ten
     grads = torch.autograd.grad(out, list(exact.values()), grad_out.double())
     entries = inputs | {"out": out.detach(), "grad.out": grad_out}
     entries |= {f"grad.{name}": grad for name, grad in zip(exact, grads)}
-    return {f"{kernel}.{name}": value.float().clone(memory_format=torch.contiguous_format) for name, value in entries.items()}
+    # Copies, since safetensors takes neither strided nor shared tensors.
+    copies = {name: value.float().clone(memory_format=torch.contiguous_format) for name, value in entries.items()}
+    return {f"{kernel}.{name}": value for name, value in copies.items()}
 
 
 def main() -> None:
