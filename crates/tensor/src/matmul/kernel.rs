@@ -86,45 +86,47 @@ fn chain<T: Real, const M: usize, const N: usize>(
     b: &[T],
     c: &mut Tile<'_, T>,
 ) {
-    let cols = c.cols();
-    let mut acc = [[T::ZERO; N]; M];
-    match init {
-        Init::Zero => {}
-        Init::Bias(bias) => {
-            for row in &mut acc {
-                row[..cols].copy_from_slice(&bias[..cols]);
-            }
-        }
-        Init::Accumulate if cols == N => {
-            for (i, row) in acc.iter_mut().enumerate() {
-                row.copy_from_slice(c.row(i));
-            }
-        }
-        Init::Accumulate => {
-            for (i, row) in acc.iter_mut().enumerate() {
-                row[..cols].copy_from_slice(c.row(i));
-            }
-        }
-    }
-    let a = &a[..shape.k * M];
-    let stride = shape.b_stride;
-    if shape.k > 0 {
-        // One check for all steps: the last one reads up to here.
-        let b = &b[..(shape.k - 1) * stride + N];
-        for (k, left) in a.chunks_exact(M).enumerate() {
-            let right = &b[k * stride..k * stride + N];
-            for i in 0..M {
-                for j in 0..N {
-                    acc[i][j] = left[i].mul_add(right[j], acc[i][j]);
-                }
+    let mut acc = match init {
+        Init::Zero => [[T::ZERO; N]; M],
+        Init::Bias(bias) => [load(bias, c.cols()); M],
+        Init::Accumulate => std::array::from_fn(|i| load(c.row(i), c.cols())),
+    };
+    let (steps, stride) = (shape.k, shape.b_stride);
+    let a = &a[..steps * M];
+    let b = if steps > 0 { &b[..(steps - 1) * stride + N] } else { &[] };
+    for (left, right) in a.chunks_exact(M).zip(b.chunks(stride)) {
+        // Both hold by the lengths above. A failing index would have to leave the sums in memory at
+        // each step for the panic to find; leaving the loop keeps them in registers.
+        let (Some(left), Some(right)) = (left.first_chunk::<M>(), right.first_chunk::<N>()) else { break };
+        for i in 0..M {
+            for j in 0..N {
+                acc[i][j] = left[i].mul_add(right[j], acc[i][j]);
             }
         }
     }
-    for (i, row) in acc.iter().enumerate() {
-        if cols == N {
-            c.row_mut(i).copy_from_slice(row);
-        } else {
-            c.row_mut(i).copy_from_slice(&row[..cols]);
-        }
+    for (i, row) in acc.into_iter().enumerate() {
+        store(row, c.row_mut(i));
+    }
+}
+
+/// The first `cols` elements, then zeros. Copies of varying length go through arrays of their own, here and
+/// in [`store`]: an accumulator they touched would live in memory, not in registers.
+#[inline(always)]
+fn load<T: Real, const N: usize>(from: &[T], cols: usize) -> [T; N] {
+    if cols == N && let Some(row) = from.first_chunk::<N>() {
+        return *row;
+    }
+    let mut row = [T::ZERO; N];
+    row[..cols].copy_from_slice(&from[..cols]);
+    row
+}
+
+#[inline(always)]
+fn store<T: Real, const N: usize>(row: [T; N], to: &mut [T]) {
+    if let Some(to) = to.first_chunk_mut::<N>() {
+        *to = row;
+    } else {
+        let short = row;
+        to.copy_from_slice(&short[..to.len()]);
     }
 }
