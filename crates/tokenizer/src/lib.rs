@@ -1,1 +1,72 @@
-//! See the crate README.
+//! Byte-level BPE: train, encode, decode.
+//!
+//! A [`Tokenizer`] turns text into token ids and back, without loss for any bytes. It is immutable and `Send + Sync`: every
+//! method takes `&self`, there is no lock and no hidden global, and a clone is one reference count. It is trained by a
+//! [`Trainer`], loaded from its own file format, or built from a published list of ranks.
+//!
+//! # Stages
+//!
+//! | stage | modules | what it does |
+//! | --- | --- | --- |
+//! | 1. pretokenize | `pretokenize` | cuts text into pretokens: words, numbers, signs, blanks; hand-written, no regex |
+//! | 2. look up | `cache` | a bounded table, one per caller, answers for short pretokens met before |
+//! | 3. merge | `merge`, `pairs` | otherwise joins bytes into tokens, lowest id first: a scan for short pretokens, a heap for long ones |
+//! | decode | `decode` | ids to bytes, all at once or as a stream that never cuts a character |
+//! | train | `train` | counts pretokens on all cores, then learns one merge after another |
+//! | keep | `vocab`, `file` | the checked vocabulary, and its file |
+//!
+//! # What is promised
+//!
+//! - `decode(encode(text)) == text` for any bytes, and encoding never fails.
+//! - Special tokens never come out of ordinary text: `<|endoftext|>` typed by a user is encoded as those 13 characters.
+//!   Programs put [`Tokenizer::special`] ids where they want them.
+//! - The same documents give the same tokenizer, in whatever order and on however many threads they are counted; encoding
+//!   a batch gives what encoding one by one gives.
+//! - Work is at most `n log n` in the length of a text, whatever the text; memory per caller is bounded.
+//! - A vocabulary from a file is checked in full: damaged or hostile files are errors, never panics.
+//!
+//! ```
+//! use selvedge_tokenizer::{Tokenizer, Trainer};
+//!
+//! let trainer = Trainer { vocab_size: 300, ..Trainer::default() };
+//! let tokenizer = trainer.train(["the cat sat on the mat, the rat sat on the cat"], |_| {})?;
+//! let ids = tokenizer.encode("the cat sat");
+//! assert!(ids.len() < "the cat sat".len());
+//! assert_eq!(tokenizer.decode(&ids)?, b"the cat sat");
+//! # Ok::<(), selvedge_tokenizer::Error>(())
+//! ```
+
+mod cache;
+mod decode;
+mod encode;
+mod error;
+mod file;
+mod merge;
+mod pairs;
+mod pretokenize;
+mod tokenizer;
+mod train;
+mod vocab;
+
+pub use cache::Cache;
+pub use decode::Decoder;
+pub use error::{Error, MergeProblem, SpecialProblem, TokenProblem};
+pub use pretokenize::{Pretokenizer, Split};
+pub use tokenizer::Tokenizer;
+pub use train::{Progress, Trainer};
+
+/// A token's number.
+pub type TokenId = u32;
+
+/// The special token that ends a document; every vocabulary has it.
+pub const END_OF_TEXT: &str = "<|endoftext|>";
+
+/// Ids are below this: 2²⁰.
+pub const MAX_VOCABULARY: usize = 1 << 20;
+
+/// No token stands for more bytes than this. (The longest of the published vocabularies are runs of 128 blanks.)
+pub const MAX_TOKEN_BYTES: usize = 512;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
