@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::corpus::Report;
+
 /// Failure of the data, checkpoint or training half of this crate.
 ///
 /// Messages are one line and name a remedy where there is one. The system's own words are in
@@ -37,6 +39,15 @@ pub enum Error {
     /// A thread could not be started.
     #[error(transparent)]
     Spawn(#[from] selvedge_sync::SpawnError),
+
+    /// A pool of threads could not be started.
+    #[error("cannot start {threads} threads; use fewer threads, or raise the process limit")]
+    Pool {
+        /// How many were asked for.
+        threads: usize,
+        /// Why not.
+        source: rayon::ThreadPoolBuildError,
+    },
 
     /// The owner asked for the work to end.
     #[error("cancelled")]
@@ -221,6 +232,33 @@ pub enum Error {
     /// The loader has already reported the error that ended it.
     #[error("the data loader has ended after an earlier error; start a new one")]
     LoaderEnded,
+
+    /// A corpus root is a pipe, socket or device.
+    #[error("{} is neither a file nor a folder; give one of the two as data", path.display())]
+    CorpusNotAFile {
+        /// The root.
+        path: PathBuf,
+    },
+
+    /// Nothing that was found is text to train on.
+    #[error("no text to train on in {} (of {roots} given): {report}; give a file or folder with text", path.display())]
+    CorpusEmpty {
+        /// The first root; empty if none was given.
+        path: PathBuf,
+        /// How many roots were given.
+        roots: usize,
+        /// Why each file was left out.
+        report: Box<Report>,
+    },
+
+    /// A lone file too short to hold a part of it out.
+    #[error("{} holds {bytes} bytes, too few to hold a part out for validation; use more text", path.display())]
+    CorpusTooSmall {
+        /// The file, as named within its group.
+        path: PathBuf,
+        /// Its length.
+        bytes: u64,
+    },
 }
 
 impl Error {

@@ -127,7 +127,7 @@ impl fmt::Debug for LoaderConfig {
 
 /// An endless sequence of training batches, epoch after epoch, read ahead by threads of its own.
 ///
-/// Dropping it cancels and joins its threads. Cancelling the token it was started with ends it too, at whatever batch the
+/// Dropping it ends and joins its threads. Cancelling the token it was started with ends it too, at whatever batch the
 /// threads are: a run that is to finish its step after Ctrl-C gives the loader a token that Ctrl-C does not cancel.
 ///
 /// ```
@@ -153,7 +153,6 @@ pub struct Loader {
     /// One per thread; emptied when the loader ends, which lets threads blocked on a full channel go.
     channels: Vec<Receiver<Result<Batch, Error>>>,
     threads: Vec<Option<OwnedThread<()>>>,
-    /// A child of the caller's: cancelled with it, and by this loader alone.
     cancel: CancelToken,
     deadline: Duration,
     rows: u64,
@@ -174,7 +173,7 @@ impl Loader {
         let mut loader = Self {
             channels: Vec::with_capacity(config.threads),
             threads: Vec::with_capacity(config.threads),
-            cancel: cancel.child(),
+            cancel: cancel.clone(),
             deadline: config.deadline,
             rows: config.rows as u64,
             row: config.start_row,
@@ -245,9 +244,8 @@ impl Loader {
         }
     }
 
-    /// Tells the threads to stop and joins them, all within one deadline.
+    /// Closes the channels, which ends every thread at its next send, and joins them, all within one deadline.
     fn end(&mut self) {
-        self.cancel.cancel();
         self.channels.clear();
         let until = Instant::now() + self.deadline;
         for thread in self.threads.drain(..).flatten() {

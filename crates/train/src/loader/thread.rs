@@ -20,7 +20,7 @@ pub(super) struct Maker {
 }
 
 impl Maker {
-    /// Works until cancelled, until nobody listens, or until an error, which is the last thing it sends.
+    /// Works until cancelled or until nobody listens. An error is sent like a batch: the consumer hangs up on it.
     pub(super) fn run(&self, sender: &Sender<Result<Batch, Error>>) {
         let mut scratch = vec![0; self.config.context + 1];
         let mut batch = self.index as u64;
@@ -28,9 +28,7 @@ impl Maker {
             if let Some(fault) = &self.config.fault {
                 fault(self.index, batch);
             }
-            let made = self.make(batch, &mut scratch);
-            let failed = made.is_err();
-            if sender.send(made).is_err() || failed {
+            if sender.send(self.make(batch, &mut scratch)).is_err() {
                 return;
             }
             batch += self.config.threads as u64;
