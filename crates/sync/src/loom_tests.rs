@@ -4,6 +4,7 @@
 //! variants that each must catch. One process for each model: loom reports a deadlock by aborting.
 
 mod cancel;
+mod counter;
 mod reduce;
 mod team;
 mod thread;
@@ -13,22 +14,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// Explores `body` with at most `bound` preemptions (`LOOM_MAX_PREEMPTIONS` overrides it) and prints what it took.
+/// Explores `body` with at most `bound` preemptions, more if `LOOM_MAX_PREEMPTIONS` says so, and prints what it took.
 fn explore(name: &str, bound: usize, body: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.max_branches = 10_000;
-    builder.preemption_bound = builder.preemption_bound.or(Some(bound));
     let schedules = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&schedules);
     let began = Instant::now();
-    let used = builder.preemption_bound;
+    // The builder has read the variable.
+    let bound = bound.max(builder.preemption_bound.unwrap_or(0));
+    builder.preemption_bound = Some(bound);
     builder.check(move || {
         counted.fetch_add(1, Ordering::Relaxed);
         body();
     });
     let seconds = began.elapsed().as_secs_f64();
-    eprintln!(
-        "loom: {name}: bound {used:?}, {} schedules, {seconds:.2} s",
-        schedules.load(Ordering::Relaxed)
-    );
+    eprintln!("loom: {name}: bound {bound}, {} schedules, {seconds:.2} s", schedules.load(Ordering::Relaxed));
 }

@@ -159,24 +159,36 @@ impl<T> std::ops::Deref for Line<T> {
     }
 }
 
-/// `weaken!("name", Release)`: the ordering, or `Relaxed` when the build plants that mutant.
+/// Whether the mutant of this name is planted: by `--cfg mutant="name"`, or in a build of the models by the environment
+/// variable `SELVEDGE_MUTANT`, which needs no build of its own.
+macro_rules! planted {
+    ($name:literal) => {
+        cfg!(mutant = $name) || $crate::shim::chosen($name)
+    };
+}
+
+/// `weaken!("name", Release)`: the ordering, or `Relaxed` when that mutant is planted.
 macro_rules! weaken {
     ($name:literal, $ordering:ident) => {
-        if cfg!(mutant = $name) { $crate::shim::Ordering::Relaxed } else { $crate::shim::Ordering::$ordering }
+        if $crate::shim::planted!($name) {
+            $crate::shim::Ordering::Relaxed
+        } else {
+            $crate::shim::Ordering::$ordering
+        }
     };
 }
 
-/// `keep!("name")`: true, or false when the build plants the mutant that leaves this step out.
+/// `keep!("name")`: true, or false when the mutant that leaves this step out is planted.
 macro_rules! keep {
     ($name:literal) => {
-        !cfg!(mutant = $name)
+        !$crate::shim::planted!($name)
     };
 }
 
-/// `in_order!("name", first, then)`: both, in this order, or swapped when the build plants that mutant.
+/// `in_order!("name", first, then)`: both, in this order, or swapped when that mutant is planted.
 macro_rules! in_order {
     ($name:literal, $first:expr, $then:expr) => {
-        if cfg!(mutant = $name) {
+        if $crate::shim::planted!($name) {
             $then;
             $first;
         } else {
@@ -186,4 +198,16 @@ macro_rules! in_order {
     };
 }
 
-pub(crate) use {in_order, keep, weaken};
+pub(crate) use {in_order, keep, planted, weaken};
+
+/// Whether the environment of a model's process plants this mutant.
+#[cfg(all(test, loom))]
+pub(crate) fn chosen(name: &str) -> bool {
+    static MUTANT: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    MUTANT.get_or_init(|| std::env::var("SELVEDGE_MUTANT").ok()).as_deref() == Some(name)
+}
+
+#[cfg(not(all(test, loom)))]
+pub(crate) const fn chosen(_: &str) -> bool {
+    false
+}

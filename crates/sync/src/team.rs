@@ -1,7 +1,7 @@
 //! Fork-join over a fixed set of threads, the caller's included.
 
-mod crew;
-mod gate;
+pub(crate) mod crew;
+pub(crate) mod gate;
 mod spin;
 
 use crate::error::{RegionError, ShutdownError, TeamError, discard, message};
@@ -9,11 +9,7 @@ use crate::parts::Parts;
 use crate::process;
 use crate::shim::{self, Arc};
 use crate::thread::{Joined, OwnedThread};
-#[cfg(not(all(test, loom)))]
-use crew::Crew;
-#[cfg(all(test, loom))]
-pub(crate) use crew::Crew;
-use crew::Panicked;
+use crew::{Crew, Panicked};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 

@@ -2,7 +2,8 @@
 #![expect(unsafe_code, reason = "tasks write cells that loom watches for races")]
 
 use super::explore;
-use crate::team::Crew;
+use crate::team::crew::Crew;
+use crate::team::gate::{Gate, Seen};
 use loom::cell::UnsafeCell;
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
@@ -78,7 +79,7 @@ impl Model {
 /// Each task of two regions of different sizes runs once, and the caller sees what it wrote, before any join.
 #[test]
 fn loom_team_two_regions() {
-    explore("loom_team_two_regions", 2, || {
+    explore("loom_team_two_regions", 3, || {
         let model = Model::new(2, PARK);
         let cells = Cells::new(3);
         assert!(model.run(3, |index| cells.bump(index)));
@@ -100,6 +101,38 @@ fn loom_team_spins() {
         assert!(model.run(2, |index| cells.bump(index)));
         assert_eq!(cells.all(), [2, 2]);
         model.end();
+    });
+}
+
+/// The caller waits for both workers, and what each wrote at the very end is visible to it, whoever left last. The gate
+/// alone, so that three preemptions are soon explored.
+#[test]
+fn loom_gate_drains() {
+    explore("loom_gate_drains", 3, || {
+        let gate = Arc::new(Gate::new(2, PARK));
+        let cells = Arc::new(Cells::new(2));
+        let inside = Arc::new((Mutex::new(0), Condvar::new()));
+        let workers: Vec<_> = (0..2)
+            .map(|index| {
+                let (gate, cells, inside) = (Arc::clone(&gate), Arc::clone(&cells), Arc::clone(&inside));
+                thread::spawn(move || {
+                    assert!(gate.enter(&mut Seen::default()));
+                    *inside.0.lock().unwrap() += 1;
+                    inside.1.notify_one();
+                    cells.bump(index);
+                    gate.leave();
+                })
+            })
+            .collect();
+        gate.open(2);
+        let mut count = inside.0.lock().unwrap();
+        while *count < 2 {
+            count = inside.1.wait(count).unwrap();
+        }
+        drop(count);
+        assert!(!gate.close());
+        assert_eq!(cells.all(), [1, 1]);
+        workers.into_iter().for_each(|worker| worker.join().unwrap());
     });
 }
 
@@ -141,7 +174,7 @@ fn loom_team_wakes_sleepers() {
 /// Two sleepers are woken when two are needed.
 #[test]
 fn loom_team_wakes_both() {
-    explore("loom_team_wakes_both", 1, || {
+    explore("loom_team_wakes_both", 2, || {
         let model = Model::new(2, PARK);
         let (here, met) = (Mutex::new(0), Condvar::new());
         assert!(model.run(3, |_| {
@@ -159,7 +192,7 @@ fn loom_team_wakes_both() {
 /// No two participants of a region have the same number, so that what a number owns needs no lock.
 #[test]
 fn loom_team_participants() {
-    explore("loom_team_participants", 2, || {
+    explore("loom_team_participants", 3, || {
         let model = Model::new(2, PARK);
         let cells = Cells::new(3);
         assert!(model.crew.run(3, &|participant, _| cells.bump(participant)).is_some_and(|ran| ran.is_ok()));
@@ -177,7 +210,7 @@ fn loom_team_dismiss() {
 /// Two threads share a crew of one worker: one gets the region, or each in turn; the other is told to run inline.
 #[test]
 fn loom_team_shared() {
-    explore("loom_team_shared", 2, || {
+    explore("loom_team_shared", 3, || {
         let model = Model::new(1, PARK);
         let crew = Arc::clone(&model.crew);
         let other = thread::spawn(move || use_once(&crew));

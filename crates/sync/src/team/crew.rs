@@ -70,10 +70,10 @@ impl Crew {
             // region does not return before this worker has left, so what `task` points to is alive and lent to us.
             let Job { task, tasks } = self.job.with(|job| unsafe { *job });
             // SAFETY: as above, and the caller's own borrow of it is shared too.
-            if self.work(participant, None, unsafe { &*task }, tasks) && keep!("crew_panic_unmarked") {
-                self.gate.mark_panicked();
-            }
-            drop(leave);
+            let panicked =
+                self.work(participant, None, unsafe { &*task }, tasks) && keep!("crew_panic_unmarked");
+            let mark = || panicked.then(|| self.gate.mark_panicked());
+            in_order!("crew_panic_late", mark(), drop(leave));
         }
     }
 

@@ -152,13 +152,18 @@ impl Gate {
     /// Announces a sleeper on top of `word` and sleeps until an opener takes it out again; returns the word to look
     /// at next. When the word has moved on, nobody sleeps.
     fn sleep(&self, word: u64) -> u64 {
-        if let Err(now) =
+        let announced = if keep!("gate_sleep_blind") {
             self.word.compare_exchange(word, word + ASLEEP_ONE, Ordering::Relaxed, Ordering::Relaxed)
-        {
+        } else {
+            Ok(self.word.fetch_add(ASLEEP_ONE, Ordering::Relaxed))
+        };
+        if let Err(now) = announced {
             return now;
         }
         let mut beds = wait_while(&self.region, lock(&self.beds), |beds| beds.wake_ups == 0);
-        beds.wake_ups -= 1;
+        if keep!("gate_wake_up_kept") {
+            beds.wake_ups -= 1;
+        }
         drop(beds);
         self.word.load(Ordering::Relaxed)
     }
