@@ -1,1 +1,19 @@
-//! See the crate README.
+#![doc = include_str!("../README.md")]
+
+mod architecture;
+mod config;
+mod error;
+mod generate;
+mod gpt2;
+mod init;
+mod layout;
+mod llama;
+mod weights;
+
+pub use architecture::{Architecture, LossSum, Mode, PackedWeights, Rows, build};
+pub use config::{Activation, Arch, Config};
+pub use error::Error;
+pub use generate::{Generator, Sampling};
+pub use init::{CounterRng, initialize};
+pub use layout::{Init, Layout, Slot, Span};
+pub use weights::{from_named, named};

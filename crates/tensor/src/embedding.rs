@@ -38,6 +38,29 @@ pub fn forward<T: Real>(
     });
 }
 
+/// out (N, C) += table (V, C) rows picked by `ids` (N): positions on top of tokens.
+///
+/// # Panics
+/// As [`forward`].
+#[track_caller]
+pub fn forward_add<T: Real>(
+    cx: &mut Context<T>,
+    mut out: ArrayViewMut2<'_, T>,
+    ids: &[u32],
+    table: ArrayView2<'_, T>,
+) {
+    let (n, c) = out.dim();
+    assert!(n == ids.len() && c == table.ncols(), "{} ids of {:?} into ({n}, {c})", ids.len(), table.dim());
+    let table = table.to_slice().expect("contiguous table");
+    let out = out.as_slice_mut().expect("contiguous out");
+    let isa = cx.isa();
+    cx.for_each(selvedge_sync::chunks(out, ROWS * c), |index, out| {
+        for (row, &id) in out.chunks_mut(c).zip(&ids[index * ROWS..]) {
+            add(isa, row, &table[id as usize * c..][..c]);
+        }
+    });
+}
+
 /// dtable (V, C) += rows of dout (N, C), each to its token's row.
 ///
 /// # Panics

@@ -1,0 +1,65 @@
+//! What can go wrong with a model that came from outside.
+
+use std::path::PathBuf;
+
+/// Errors of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A configuration that makes no model.
+    #[error("model configuration: {field} = {value} {rule}")]
+    Config {
+        /// Name of the field.
+        field: &'static str,
+        /// What it was.
+        value: String,
+        /// What it must satisfy.
+        rule: &'static str,
+    },
+    /// A weights file lacks a tensor.
+    #[error("{}: no tensor {name:?}; this file does not hold a model of the configuration asked for", path.display())]
+    MissingTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+    },
+    /// A tensor has another shape than the configuration says.
+    #[error("{}: tensor {name:?} has shape {found:?}, the configuration says {expected:?}", path.display())]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+        /// The shape in the file.
+        found: Vec<usize>,
+        /// The shape of the configuration.
+        expected: Vec<usize>,
+    },
+    /// A tensor has another element type than f32.
+    #[error("{}: tensor {name:?} has type {found}, expected F32", path.display())]
+    Dtype {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+        /// The type in the file.
+        found: String,
+    },
+    /// More tokens than the model's context.
+    #[error("{tokens} tokens do not fit the model's context of {context}; shorten the text")]
+    ContextExceeded {
+        /// Tokens asked for, those before included.
+        tokens: usize,
+        /// The model's limit.
+        context: usize,
+    },
+    /// A token the model does not have.
+    #[error("token {token} is outside the vocabulary of {vocab}; is this the tokenizer the model was trained with?")]
+    TokenOutsideVocabulary {
+        /// The token.
+        token: u32,
+        /// Size of the vocabulary.
+        vocab: usize,
+    },
+}

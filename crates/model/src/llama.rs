@@ -1,0 +1,436 @@
+//! Llama (Touvron et al. 2023): the listing of its weights and activations, forward and backward.
+//!
+//! Pre-norm blocks: x + attn_out(attention(rope(qkv(norm_1(x))))), then x + mlp_down(swiglu(gate_up(norm_2(x)))).
+
+use ndarray::{ArrayView2, ArrayViewMut2, s};
+use selvedge_tensor::attention::{self, KvCache};
+use selvedge_tensor::{Context, Packed, Real, embedding, linear, residual, rmsnorm, rope, swiglu};
+
+use crate::architecture::{
+    Architecture, Attend, LossSum, Mode, PackedWeights, Rows, Weight, attend, input_output, linear_backward, losses,
+};
+use crate::config::Config;
+use crate::init::DEVIATION;
+use crate::layout::{Allocator, Carver, Init, Layout, Slot, Span, flat, read};
+
+/// Weights of one block, whatever is held for each.
+#[derive(Debug)]
+struct Block<W> {
+    qkv_weight: W,      // ((H + 2·HKV)·D, C)
+    attn_out_weight: W, // (C, H·D)
+    gate_up_weight: W,  // (2F, C)
+    mlp_down_weight: W, // (C, F)
+    norm_1_weight: W,   // (1, C)
+    norm_2_weight: W,   // (1, C)
+}
+
+impl<W> Block<W> {
+    /// The only list of the fields, in memory order: those that decay first.
+    fn map<'a, U>(&'a self, f: &mut impl FnMut(&'a W) -> U) -> Block<U> {
+        Block {
+            qkv_weight: f(&self.qkv_weight),
+            attn_out_weight: f(&self.attn_out_weight),
+            gate_up_weight: f(&self.gate_up_weight),
+            mlp_down_weight: f(&self.mlp_down_weight),
+            norm_1_weight: f(&self.norm_1_weight),
+            norm_2_weight: f(&self.norm_2_weight),
+        }
+    }
+}
+
+/// All weights.
+#[derive(Debug)]
+struct Params<W> {
+    token_embedding: W, // (V, C)
+    blocks: Vec<Block<W>>,
+    norm_f_weight: W, // (1, C)
+    head: Option<W>,  // (V, C) when untied
+}
+
+impl<W> Params<W> {
+    fn map<'a, U>(&'a self, f: &mut impl FnMut(&'a W) -> U) -> Params<U> {
+        Params {
+            token_embedding: f(&self.token_embedding),
+            blocks: self.blocks.iter().map(|block| block.map(f)).collect(),
+            norm_f_weight: f(&self.norm_f_weight),
+            head: self.head.as_ref().map(f),
+        }
+    }
+
+    /// The output head: its own weight, or the token embedding.
+    fn head(&self) -> &W {
+        self.head.as_ref().unwrap_or(&self.token_embedding)
+    }
+
+    fn head_mut(&mut self) -> &mut W {
+        self.head.as_mut().unwrap_or(&mut self.token_embedding)
+    }
+}
+
+/// Activations inside one block; N = B·T.
+#[derive(Debug)]
+struct BlockActs<A> {
+    norm_1: A,  // (N, C)
+    rstd_1: A,  // (1, N)
+    qkv: A,     // (N, (H + 2·HKV)·D), queries and keys turned
+    attn: A,    // (N, H·D)
+    lse: A,     // (1, B·H·T)
+    mid: A,     // (N, C), the residual stream after attention
+    norm_2: A,  // (N, C)
+    rstd_2: A,  // (1, N)
+    gate_up: A, // (N, 2F)
+    swiglu: A,  // (N, F)
+}
+
+impl<A> BlockActs<A> {
+    fn map<U>(&self, f: &mut impl FnMut(&A) -> U) -> BlockActs<U> {
+        BlockActs {
+            norm_1: f(&self.norm_1),
+            rstd_1: f(&self.rstd_1),
+            qkv: f(&self.qkv),
+            attn: f(&self.attn),
+            lse: f(&self.lse),
+            mid: f(&self.mid),
+            norm_2: f(&self.norm_2),
+            rstd_2: f(&self.rstd_2),
+            gate_up: f(&self.gate_up),
+            swiglu: f(&self.swiglu),
+        }
+    }
+}
+
+/// Gradients of activations, one set for all blocks.
+#[derive(Debug)]
+struct Back<A> {
+    dnorm: A,    // (N, C)
+    dqkv: A,     // (N, (H + 2·HKV)·D)
+    dattn: A,    // (N, H·D)
+    dswiglu: A,  // (N, F)
+    dgate_up: A, // (N, 2F)
+}
+
+/// All activations.
+#[derive(Debug)]
+struct Acts<A> {
+    embedded: A, // (N, C)
+    blocks: Vec<BlockActs<A>>,
+    outs: Vec<A>, // (N, C), the residual stream after each block
+    proj: A,      // (N, C), what a sublayer adds to the residual stream
+    norm_f: A,    // (N, C)
+    rstd_f: A,    // (1, N)
+    logits: A,    // (N, V)
+    losses: A,    // (1, N)
+    back: Option<Back<A>>,
+}
+
+impl<A> Acts<A> {
+    fn map<U>(&self, f: &mut impl FnMut(&A) -> U) -> Acts<U> {
+        Acts {
+            embedded: f(&self.embedded),
+            blocks: self.blocks.iter().map(|block| block.map(f)).collect(),
+            outs: self.outs.iter().map(&mut *f).collect(),
+            proj: f(&self.proj),
+            norm_f: f(&self.norm_f),
+            rstd_f: f(&self.rstd_f),
+            logits: f(&self.logits),
+            losses: f(&self.losses),
+            back: self.back.as_ref().map(|back| Back {
+                dnorm: f(&back.dnorm),
+                dqkv: f(&back.dqkv),
+                dattn: f(&back.dattn),
+                dswiglu: f(&back.dswiglu),
+                dgate_up: f(&back.dgate_up),
+            }),
+        }
+    }
+}
+
+type Views<'a, T> = Acts<ArrayViewMut2<'a, T>>;
+
+/// The Llama wiring for one configuration.
+#[derive(Debug)]
+pub(crate) struct Llama<T> {
+    config: Config,
+    params: Params<Slot>,
+    layout: Layout,
+    table: rope::Table<T>,
+}
+
+impl<T: Real> Llama<T> {
+    /// The wiring of a validated configuration.
+    pub(crate) fn new(config: Config) -> Self {
+        let mut allocator = Allocator::default();
+        let params = listing(&config, &mut allocator);
+        let mut slots = Vec::new();
+        params.map(&mut |slot| slots.push(slot.clone()));
+        let table = rope::Table::new(config.context, config.head_size(), config.rope_theta);
+        Llama { layout: Layout::new(slots, allocator.len()), config, params, table }
+    }
+
+    fn plan(&self, batch: usize, time: usize, mode: Mode) -> (Acts<Span>, usize) {
+        let Config { channels: c, hidden: f, heads, vocab, layers, .. } = self.config;
+        let n = batch * time;
+        let qkv = self.config.attention(batch, time).qkv_cols();
+        let mut allocator = Allocator::default();
+        let mut span = |rows, cols| allocator.span(rows, cols);
+        let head_rows = mode.head_rows(n);
+        let acts = Acts {
+            embedded: span(n, c),
+            blocks: (0..mode.kept_blocks(layers))
+                .map(|_| BlockActs {
+                    norm_1: span(n, c),
+                    rstd_1: span(1, n),
+                    qkv: span(n, qkv),
+                    attn: span(n, c),
+                    lse: span(1, n * heads),
+                    mid: span(n, c),
+                    norm_2: span(n, c),
+                    rstd_2: span(1, n),
+                    gate_up: span(n, 2 * f),
+                    swiglu: span(n, f),
+                })
+                .collect(),
+            outs: (0..mode.kept_outputs(layers)).map(|_| span(n, c)).collect(),
+            proj: span(n, c),
+            norm_f: span(head_rows, c),
+            rstd_f: span(1, head_rows),
+            logits: span(head_rows, vocab),
+            losses: span(1, head_rows),
+            back: mode.has_backward().then(|| Back {
+                dnorm: span(n, c),
+                dqkv: span(n, qkv),
+                dattn: span(n, c),
+                dswiglu: span(n, f),
+                dgate_up: span(n, 2 * f),
+            }),
+        };
+        (acts, allocator.len())
+    }
+
+    fn views<'a>(&self, buffer: &'a mut [T], batch: usize, time: usize, mode: Mode) -> Views<'a, T> {
+        let (spans, len) = self.plan(batch, time, mode);
+        let mut carver = Carver::new(&mut buffer[..len]);
+        spans.map(&mut |span| carver.take(span))
+    }
+
+    fn weights<'a>(&self, params: &'a [T]) -> Params<Weight<'a, T>> {
+        self.params.map(&mut |slot| Weight::plain(slot.span.view(params)))
+    }
+
+    /// Tokens to the logits of the rows the head computes.
+    fn forward(
+        &self,
+        cx: &mut Context<T>,
+        p: &Params<Weight<'_, T>>,
+        a: &mut Views<'_, T>,
+        tokens: &[u32],
+        time: usize,
+        mut caches: Option<(&mut [KvCache<T>], usize)>,
+    ) {
+        let n = tokens.len();
+        let shape = self.config.attention(n / time.max(1), time);
+        embedding::forward(cx, a.embedded.view_mut(), tokens, p.token_embedding.view);
+        let kept = a.blocks.len();
+        for (l, block) in p.blocks.iter().enumerate() {
+            let (x, out) = input_output(&a.embedded, &mut a.outs, l);
+            let attend = match &mut caches {
+                Some((caches, first)) => Attend::Cached { cache: &mut caches[l], first: *first },
+                None => Attend::Rows,
+            };
+            self.block_forward(cx, block, &mut a.blocks[l % kept], &mut a.proj, x, out, &shape, attend);
+        }
+        let last = a.outs[(self.config.layers - 1) % a.outs.len()].view();
+        let x = last.slice_move(s![n - a.norm_f.nrows().., ..]);
+        let w = p.norm_f_weight.row();
+        rmsnorm::forward(cx, a.norm_f.view_mut(), flat(&mut a.rstd_f), x, w, self.config.norm_eps);
+        linear::forward(cx, a.logits.view_mut(), a.norm_f.view(), p.head().operand(), None);
+    }
+
+    fn block_forward(
+        &self,
+        cx: &mut Context<T>,
+        p: &Block<Weight<'_, T>>,
+        a: &mut BlockActs<ArrayViewMut2<'_, T>>,
+        proj: &mut ArrayViewMut2<'_, T>,
+        x: ArrayView2<'_, T>,
+        out: ArrayViewMut2<'_, T>,
+        shape: &attention::Shape,
+        keys: Attend<'_, T>,
+    ) {
+        let eps = self.config.norm_eps;
+        rmsnorm::forward(cx, a.norm_1.view_mut(), flat(&mut a.rstd_1), x, p.norm_1_weight.row(), eps);
+        linear::forward(cx, a.qkv.view_mut(), a.norm_1.view(), p.qkv_weight.operand(), None);
+        let turned = a.qkv.slice_mut(s![.., ..shape.query_cols() + shape.kv_cols()]);
+        rope::forward(cx, turned, &self.table, shape.time, keys.first());
+        attend(cx, a.attn.view_mut(), &mut a.lse, a.qkv.view(), shape, keys);
+        linear::forward(cx, proj.view_mut(), a.attn.view(), p.attn_out_weight.operand(), None);
+        residual::forward(cx, a.mid.view_mut(), x, proj.view());
+        let w = p.norm_2_weight.row();
+        rmsnorm::forward(cx, a.norm_2.view_mut(), flat(&mut a.rstd_2), a.mid.view(), w, eps);
+        linear::forward(cx, a.gate_up.view_mut(), a.norm_2.view(), p.gate_up_weight.operand(), None);
+        swiglu::forward(cx, a.swiglu.view_mut(), a.gate_up.view());
+        linear::forward(cx, proj.view_mut(), a.swiglu.view(), p.mlp_down_weight.operand(), None);
+        residual::forward(cx, out, a.mid.view(), proj.view());
+    }
+
+    /// Reads upwards: each line mirrors one of the forward. `dres` is the gradient of the residual stream,
+    /// of the block's output before and of its input after.
+    fn block_backward(
+        &self,
+        cx: &mut Context<T>,
+        p: &Block<Weight<'_, T>>,
+        d: &mut Block<ArrayViewMut2<'_, T>>,
+        a: &BlockActs<ArrayViewMut2<'_, T>>,
+        back: &mut Back<ArrayViewMut2<'_, T>>,
+        x: ArrayView2<'_, T>,
+        dres: &mut ArrayViewMut2<'_, T>,
+        shape: &attention::Shape,
+    ) {
+        let Back { dnorm, dqkv, dattn, dswiglu, dgate_up } = back;
+        let dw = &mut d.mlp_down_weight;
+        linear_backward(cx, dswiglu.view_mut(), dw, None, dres.view(), a.swiglu.view(), &p.mlp_down_weight);
+        swiglu::backward(cx, dgate_up.view_mut(), dswiglu.view(), a.gate_up.view());
+        let dw = &mut d.gate_up_weight;
+        linear_backward(cx, dnorm.view_mut(), dw, None, dgate_up.view(), a.norm_2.view(), &p.gate_up_weight);
+        let (dw, w) = (d.norm_2_weight.row_mut(0), p.norm_2_weight.row());
+        rmsnorm::backward(cx, dres.view_mut(), dw, dnorm.view(), a.mid.view(), w, read(&a.rstd_2));
+        let dw = &mut d.attn_out_weight;
+        linear_backward(cx, dattn.view_mut(), dw, None, dres.view(), a.attn.view(), &p.attn_out_weight);
+        attention::backward(cx, dqkv.view_mut(), dattn.view(), a.attn.view(), read(&a.lse), a.qkv.view(), shape);
+        let turned = dqkv.slice_mut(s![.., ..shape.query_cols() + shape.kv_cols()]);
+        rope::backward(cx, turned, &self.table, shape.time, 0);
+        let dw = &mut d.qkv_weight;
+        linear_backward(cx, dnorm.view_mut(), dw, None, dqkv.view(), a.norm_1.view(), &p.qkv_weight);
+        let (dw, w) = (d.norm_1_weight.row_mut(0), p.norm_1_weight.row());
+        rmsnorm::backward(cx, dres.view_mut(), dw, dnorm.view(), x, w, read(&a.rstd_1));
+    }
+}
+
+impl<T: Real> Architecture<T> for Llama<T> {
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn activations(&self, batch: usize, time: usize, mode: Mode) -> usize {
+        self.plan(batch, time, mode).1
+    }
+
+    fn loss(&self, cx: &mut Context<T>, params: &[T], acts: &mut [T], rows: Rows<'_>, sum: &mut LossSum) {
+        let batch = rows.tokens.len() / rows.time.max(1);
+        let mut a = self.views(acts, batch, rows.time, Mode::Evaluate);
+        self.forward(cx, &self.weights(params), &mut a, rows.tokens, rows.time, None);
+        losses(cx, &mut a.losses, a.logits.view_mut(), rows.targets, false, sum);
+    }
+
+    fn loss_and_gradient(
+        &self,
+        cx: &mut Context<T>,
+        params: &[T],
+        grads: &mut [T],
+        acts: &mut [T],
+        mode: Mode,
+        rows: Rows<'_>,
+        mut dinput: ArrayViewMut2<'_, T>,
+        sum: &mut LossSum,
+    ) {
+        let batch = rows.tokens.len() / rows.time.max(1);
+        let shape = self.config.attention(batch, rows.time);
+        let p = self.weights(params);
+        let mut carver = Carver::new(grads);
+        let mut d = self.params.map(&mut |slot| carver.take(&slot.span));
+        let mut a = self.views(acts, batch, rows.time, mode);
+        let mut back = a.back.take().expect("a mode with a backward");
+
+        self.forward(cx, &p, &mut a, rows.tokens, rows.time, None);
+        losses(cx, &mut a.losses, a.logits.view_mut(), rows.targets, true, sum);
+
+        // From here on `logits` holds the gradient, and `dinput` the gradient of the residual stream.
+        let dnorm = back.dnorm.view_mut();
+        linear_backward(cx, dnorm, d.head_mut(), None, a.logits.view(), a.norm_f.view(), p.head());
+        dinput.fill(T::ZERO);
+        let (dw, w) = (d.norm_f_weight.row_mut(0), p.norm_f_weight.row());
+        let last = a.outs[self.config.layers - 1].view();
+        rmsnorm::backward(cx, dinput.view_mut(), dw, back.dnorm.view(), last, w, read(&a.rstd_f));
+        let kept = a.blocks.len();
+        for l in (0..self.config.layers).rev() {
+            let (x, out) = input_output(&a.embedded, &mut a.outs, l);
+            let acts = &mut a.blocks[l % kept];
+            if mode == Mode::Recompute {
+                self.block_forward(cx, &p.blocks[l], acts, &mut a.proj, x, out, &shape, Attend::Rows);
+            }
+            self.block_backward(cx, &p.blocks[l], &mut d.blocks[l], acts, &mut back, x, &mut dinput, &shape);
+        }
+    }
+
+    fn embedding_gradient(
+        &self,
+        cx: &mut Context<T>,
+        grads: &mut [T],
+        dinput: ArrayView2<'_, T>,
+        tokens: &[u32],
+        _time: usize,
+    ) {
+        let dtokens = Carver::new(grads).take(&self.params.token_embedding.span);
+        embedding::backward(cx, dtokens, dinput, tokens);
+    }
+
+    fn pack(&self, cx: &mut Context<T>, params: &[T]) -> PackedWeights<T> {
+        let mut packed = Vec::new();
+        let head = self.params.head().name.clone();
+        self.params.map(&mut |slot: &Slot| {
+            let product = slot.decay && slot.span.rows > 1 && (!slot.name.ends_with("embedding") || slot.name == head);
+            packed.push(product.then(|| Packed::new(cx, slot.span.view(params).reversed_axes())));
+        });
+        PackedWeights(packed)
+    }
+
+    fn generate(
+        &self,
+        cx: &mut Context<T>,
+        params: &[T],
+        packed: &PackedWeights<T>,
+        acts: &mut [T],
+        caches: &mut [KvCache<T>],
+        tokens: &[u32],
+        first: usize,
+        logits: &mut [T],
+    ) {
+        let mut packs = packed.0.iter();
+        let weights = self.params.map(&mut |slot| {
+            Weight::with_packed(slot.span.view(params), packs.next().and_then(Option::as_ref))
+        });
+        let mut a = self.views(acts, 1, tokens.len(), Mode::Generate);
+        self.forward(cx, &weights, &mut a, tokens, tokens.len(), Some((caches, first)));
+        logits.copy_from_slice(read(&a.logits));
+    }
+}
+
+/// Names, shapes and starts of all weights.
+fn listing(config: &Config, list: &mut Allocator) -> Params<Slot> {
+    let Config { channels: c, hidden: f, vocab, layers, .. } = *config;
+    let qkv = config.attention(1, 1).qkv_cols();
+    // What is added to the residual stream starts smaller, by the number of additions.
+    let narrow = DEVIATION / (2.0 * layers as f64).sqrt();
+    Params {
+        token_embedding: list.matrix("token_embedding", vocab, c, DEVIATION),
+        blocks: (0..layers)
+            .map(|l| {
+                let name = |field: &str| format!("block.{l}.{field}");
+                Block {
+                    qkv_weight: list.matrix(name("qkv.weight"), qkv, c, DEVIATION),
+                    attn_out_weight: list.matrix(name("attn_out.weight"), c, c, narrow),
+                    gate_up_weight: list.matrix(name("gate_up.weight"), 2 * f, c, DEVIATION),
+                    mlp_down_weight: list.matrix(name("mlp_down.weight"), c, f, narrow),
+                    norm_1_weight: list.vector(name("norm_1.weight"), c, Init::Ones),
+                    norm_2_weight: list.vector(name("norm_2.weight"), c, Init::Ones),
+                }
+            })
+            .collect(),
+        norm_f_weight: list.vector("norm_f.weight", c, Init::Ones),
+        head: (!config.tied).then(|| list.matrix("head.weight", vocab, c, DEVIATION)),
+    }
+}

@@ -1,0 +1,80 @@
+//! Generation through a cache gives the bits of the whole sequence computed at once.
+
+use selvedge_model::{Config, Error, Generator, Mode, Rows, Sampling, build};
+use selvedge_sync::Team;
+use selvedge_tensor::{Context, Isa, cross_entropy::IGNORE};
+
+use super::{configs, params, tokens};
+
+/// −ln softmax(logits)[target], by the same kernel that scores whole sequences.
+fn loss_of(logits: &[f32], target: u32) -> f32 {
+    let mut row = ndarray::Array2::from_shape_vec((1, logits.len()), logits.to_vec()).unwrap();
+    let mut loss = [0.0];
+    selvedge_tensor::cross_entropy::forward(&mut Context::solo(), &mut loss, row.view_mut(), &[target]);
+    loss[0]
+}
+
+#[test]
+fn any_split_of_the_prompt_gives_the_bits_of_the_whole() {
+    for config in configs() {
+        let config = Config { context: 150, ..config };
+        let model = build::<f32>(config.clone()).unwrap();
+        let params = params(&*model, 5);
+        let sequence = tokens(140, config.vocab, 1);
+        // The loss at one position sees the logits of that position alone.
+        let at_once = |position: usize, target: u32| {
+            let mut targets = vec![IGNORE; sequence.len()];
+            targets[position] = target;
+            let mut acts = vec![0.0; model.activations(1, sequence.len(), Mode::Evaluate)];
+            let mut sum = Default::default();
+            let rows = Rows { tokens: &sequence, targets: &targets, time: sequence.len() };
+            model.loss(&mut Context::solo(), &params, &mut acts, rows, &mut sum);
+            sum.sum
+        };
+        for isa in Isa::available() {
+            let cx = &mut Context::new(Team::new(3).unwrap(), isa);
+            for steps in [vec![140], vec![1, 63, 64, 12], vec![70, 1, 1, 1, 67]] {
+                let mut generator = Generator::new(cx, &*model, &params);
+                let mut at = 0;
+                for step in steps {
+                    let logits = generator.feed(cx, &sequence[at..at + step]).unwrap();
+                    at += step;
+                    for target in [0, 7, 36] {
+                        let got = f64::from(loss_of(logits, target));
+                        assert_eq!(got, at_once(at - 1, target), "{isa}, position {at}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn too_long_and_unknown_tokens_are_refused_and_change_nothing() {
+    let config = Config::gpt2(37, 16, 1, 2, 8);
+    let model = build::<f32>(config).unwrap();
+    let params = params(&*model, 1);
+    let cx = &mut Context::solo();
+    let mut generator = Generator::new(cx, &*model, &params);
+    generator.feed(cx, &[1, 2, 3]).unwrap();
+    let error = generator.feed(cx, &[0; 14]).unwrap_err();
+    assert!(matches!(error, Error::ContextExceeded { tokens: 17, context: 16 }), "{error}");
+    let error = generator.feed(cx, &[37]).unwrap_err();
+    assert!(matches!(error, Error::TokenOutsideVocabulary { token: 37, .. }), "{error}");
+    assert_eq!(generator.position(), 3);
+}
+
+#[test]
+fn sampling_is_a_function_of_seed_and_position() {
+    let logits: Vec<f32> = (0..50).map(|i| (i as f32 * 0.7).sin()).collect();
+    let greedy = Sampling { temperature: 0.0, top_k: 0, seed: 1 };
+    let best = (0..50).max_by(|&a, &b| logits[a as usize].total_cmp(&logits[b as usize])).unwrap();
+    assert_eq!(greedy.pick(&logits, 9), best);
+    let some = Sampling { temperature: 1.0, top_k: 5, seed: 1 };
+    let draws: Vec<u32> = (0..200).map(|n| some.pick(&logits, n)).collect();
+    assert_eq!(draws, (0..200).map(|n| some.pick(&logits, n)).collect::<Vec<_>>());
+    let mut kinds = draws.clone();
+    kinds.sort_unstable();
+    kinds.dedup();
+    assert!(kinds.len() > 1 && kinds.len() <= 5, "{kinds:?}");
+}

@@ -1,0 +1,61 @@
+//! Whole models against PyTorch, against differences, and against themselves on other threads.
+
+mod generation;
+mod goldens;
+mod gradients;
+mod one_result;
+
+use selvedge_model::{Architecture, Config, LossSum, Mode, Rows, build, initialize};
+use selvedge_tensor::{Context, Real};
+
+/// Small models of both wirings, heads tied and not.
+fn configs() -> Vec<Config> {
+    let gpt2 = Config::gpt2(37, 16, 2, 3, 24);
+    let llama = Config { kv_heads: 2, hidden: 40, ..Config::llama(37, 16, 2, 4, 32) };
+    vec![Config { tied: false, ..gpt2.clone() }, gpt2, Config { tied: false, ..llama.clone() }, llama]
+}
+
+/// Deterministic tokens below `vocab`.
+fn tokens(count: usize, vocab: usize, seed: u64) -> Vec<u32> {
+    let rng = selvedge_model::CounterRng::new(seed, 1);
+    (0..count as u64).map(|i| (rng.at(i) % vocab as u64) as u32).collect()
+}
+
+/// Parameters larger than fresh ones, biases and scales included, so that every term matters.
+fn params<T: Real>(model: &dyn Architecture<T>, seed: u64) -> Vec<T> {
+    let mut params: Vec<T> = initialize(model.layout(), seed);
+    let rng = selvedge_model::CounterRng::new(seed, 99);
+    for slot in model.layout().slots() {
+        for (i, p) in params[slot.span.range()].iter_mut().enumerate() {
+            let unit = (rng.at((slot.span.offset + i) as u64) >> 11) as f64 / (1u64 << 53) as f64;
+            *p += T::from_f64((unit - 0.5) * 0.6);
+        }
+    }
+    params
+}
+
+/// Loss and gradient of whole sequences, cut into microbatches of `micro` sequences.
+fn gradient<T: Real>(
+    cx: &mut Context<T>,
+    config: &Config,
+    params: &[T],
+    rows: Rows<'_>,
+    micro: usize,
+    mode: Mode,
+) -> (LossSum, Vec<T>) {
+    let model = build::<T>(config.clone()).unwrap();
+    let time = rows.time;
+    let mut grads = vec![T::ZERO; model.layout().len()];
+    let mut acts = vec![T::ZERO; model.activations(micro, time, mode)];
+    let mut dinput = ndarray::Array2::from_elem((rows.tokens.len(), config.channels), T::ZERO);
+    let mut sum = LossSum::default();
+    let starts = (0..rows.tokens.len()).step_by(micro * time);
+    for start in starts {
+        let end = (start + micro * time).min(rows.tokens.len());
+        let part = Rows { tokens: &rows.tokens[start..end], targets: &rows.targets[start..end], time };
+        let dinput = dinput.slice_mut(ndarray::s![start..end, ..]);
+        model.loss_and_gradient(cx, params, &mut grads, &mut acts, mode, part, dinput, &mut sum);
+    }
+    model.embedding_gradient(cx, &mut grads, dinput.view(), rows.tokens, time);
+    (sum, grads)
+}
