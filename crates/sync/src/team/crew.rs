@@ -72,8 +72,13 @@ impl Crew {
             // SAFETY: as above, and the caller's own borrow of it is shared too.
             let panicked =
                 self.work(participant, None, unsafe { &*task }, tasks) && keep!("crew_panic_unmarked");
-            let mark = || panicked.then(|| self.gate.mark_panicked());
-            in_order!("crew_panic_late", mark(), drop(leave));
+            in_order!(
+                "crew_panic_late",
+                if panicked {
+                    self.gate.mark_panicked()
+                },
+                drop(leave)
+            );
         }
     }
 
