@@ -25,7 +25,7 @@ pub fn tree_reduce(team: &Team, shards: &mut [&mut [f32]]) {
 
 fn try_tree_reduce(team: &Team, shards: &mut [&mut [f32]]) -> Result<(), crate::RegionError> {
     let parts = columns(shards, CHUNK);
-    crate::parts::try_each(team, &&parts, &|_, mut column| {
+    team.try_parallel_parts(&parts, |_, mut column| {
         let count = column.count();
         let mut stride = 1;
         while stride < count {

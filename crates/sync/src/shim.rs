@@ -22,9 +22,9 @@ pub(crate) use self::once::OnceLock;
 #[cfg(loom)]
 pub(crate) use loom::cell::UnsafeCell;
 #[cfg(loom)]
-pub(crate) use loom::thread::{Builder, JoinHandle};
+pub(crate) use loom::thread::{Builder, JoinHandle, current};
 #[cfg(not(loom))]
-pub(crate) use std::thread::{Builder, JoinHandle};
+pub(crate) use std::thread::{Builder, JoinHandle, current};
 
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};

@@ -135,6 +135,23 @@ impl Team {
         crate::parts::each(self, &parts, &work);
     }
 
+    /// As [`Team::parallel_parts`], with the panic of a part's work as an error.
+    ///
+    /// # Errors
+    ///
+    /// As [`Team::try_parallel`].
+    ///
+    /// # Panics
+    ///
+    /// When the members of a tuple have different numbers of parts.
+    pub fn try_parallel_parts<P: Parts, F: Fn(usize, P::Part) + Sync>(
+        &self,
+        parts: P,
+        work: F,
+    ) -> Result<(), RegionError> {
+        crate::parts::try_each(self, &parts, &work)
+    }
+
     /// As [`Team::parallel_parts`], and lends each task one element of `scratch` that no other task uses meanwhile:
     /// each thread has its own. What an element holds when a task gets it is whatever the last one left.
     ///

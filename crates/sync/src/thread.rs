@@ -2,7 +2,9 @@
 
 use crate::error::{SpawnError, ThreadPanicked, discard, message};
 use crate::process;
-use crate::shim::{self, Arc, Builder, Condvar, JoinHandle, Mutex, in_order, keep, lock, wait_while_until};
+use crate::shim::{
+    self, Arc, Builder, Condvar, JoinHandle, Mutex, current, in_order, keep, lock, wait_while_until,
+};
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,7 +30,8 @@ struct Desk<T> {
 ///
 /// After a join the thread is gone from the system too: on Linux it is no longer listed in `/proc/self/task`.
 ///
-/// A fork does not copy threads: in a forked child, joining reports the thread as lost and dropping waits for nothing.
+/// A thread that comes to own itself is not waited for: joining is an error there, and dropping lets it go. Neither
+/// does a fork copy threads: in its child, joining reports the thread as lost and dropping waits for nothing.
 pub struct OwnedThread<T> {
     name: String,
     /// `None` once joined.
@@ -106,7 +109,7 @@ impl<T> OwnedThread<T> {
 
     /// Whether the thread has its result, or has panicked: a join would not wait for its work.
     pub fn is_finished(&self) -> bool {
-        self.handle.is_none() || lock(&self.desk.outcome).is_some()
+        self.handle.is_none() || !self.is_here() || lock(&self.desk.outcome).is_some()
     }
 
     /// Waits for the thread and takes its result.
@@ -154,13 +157,16 @@ impl<T> OwnedThread<T> {
     }
 
     fn take(&mut self) -> Result<T, ThreadPanicked> {
-        let message = match lock(&self.desk.outcome).take() {
+        // In a fork the lock may be held, for ever, by the thread that is not there.
+        let outcome = if self.is_here() { lock(&self.desk.outcome).take() } else { None };
+        let message = match outcome {
             Some(Ok(value)) => return Ok(value),
             Some(Err(payload)) => {
                 let message = message(&*payload);
                 discard(payload);
                 message
             }
+            None if self.is_here() => "not ended: a thread cannot wait for itself".to_owned(),
             None => format!("lost: it runs in process {}, and a fork copies no threads", self.owner),
         };
         Err(ThreadPanicked { name: self.name.clone(), message })
@@ -172,6 +178,9 @@ impl<T> OwnedThread<T> {
         if !self.is_here() {
             // Even detaching would touch the memory of a thread that is not there.
             std::mem::forget(handle);
+            return;
+        }
+        if handle.thread().id() == current().id() {
             return;
         }
         // An error would be a panic outside `work`, and then there is no outcome either.

@@ -99,7 +99,21 @@ pub(crate) struct Leash {
     stopped: Condvar,
 }
 
-/// A thread that watches pulses and reports those that stall, once for each stall. Dropping it ends the watch.
+/// A thread that watches pulses and reports those that stall, once for each stall. Dropping it ends the watch, at once
+/// unless a report is being made just then.
+///
+/// ```
+/// use selvedge_sync::Watchdog;
+/// use std::time::Duration;
+///
+/// let (watchdog, pulses) = Watchdog::start(Duration::from_secs(30), &["loader", "step"], |stall| {
+///     eprintln!("{} silent for {:?} in {}", stall.who, stall.silent_for, stall.phase);
+/// })?;
+/// pulses[0].busy("read shard");
+/// pulses[0].idle();
+/// drop(watchdog);
+/// # Ok::<(), selvedge_sync::SpawnError>(())
+/// ```
 ///
 /// It reads one atomic word of each pulse and takes no lock that a watched thread could hold.
 pub struct Watchdog {

@@ -1,7 +1,8 @@
-//! No thread outlives its owner, as the system counts threads. One test: the count is the whole process's.
+//! No thread outlives its owner, as the system counts threads. One test a process: the count is the whole process's.
 #![cfg(all(target_os = "linux", not(loom)))]
+#![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
-use selvedge_sync::{CancelToken, Joined, OwnedThread, Team, Watchdog};
+use selvedge_sync::{CancelToken, Joined, OwnedThread, SpawnError, Team, TeamError, Watchdog};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -9,8 +10,33 @@ fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").expect("Linux lists a process's threads").count()
 }
 
+/// The address space holds three stacks of this size, so that a team of eight fails half way.
+const STACK: &str = "43000000000000";
+
 #[test]
 fn threads_are_gone_when_their_owner_is() {
+    if std::env::var("RUST_MIN_STACK").is_ok_and(|stack| stack == STACK) {
+        return a_team_that_cannot_be_built_leaves_none();
+    }
+    every_owner();
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--test-threads", "1"])
+        .env("RUST_MIN_STACK", STACK)
+        .output()
+        .unwrap();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+}
+
+fn a_team_that_cannot_be_built_leaves_none() {
+    let base = threads();
+    let error = Team::new(8).unwrap_err();
+    let TeamError::Spawn(SpawnError { name, .. }) = &error else { panic!("{error}") };
+    assert_ne!(name, "selvedge-1", "the first still had room");
+    assert!(std::error::Error::source(&error).is_some());
+    assert_eq!(threads(), base);
+}
+
+fn every_owner() {
     let base = threads();
     for round in 0..100 {
         let team = Team::new(4).unwrap();

@@ -197,18 +197,22 @@ fn threads_may_share_a_team() {
 fn each_thread_has_its_own_scratch() {
     for threads in [1, 2, 4] {
         let team = Team::new(threads).unwrap();
-        let mut out = vec![0usize; 500];
+        let mut out = vec![0usize; 64];
         let mut scratch: Vec<(usize, HashSet<ThreadId>)> = vec![Default::default(); threads + 1];
-        for _ in 0..20 {
+        for _ in 0..10 {
             team.parallel_parts_with(items(&mut out), &mut scratch, |index, out, (runs, threads)| {
                 *out += index;
                 *runs += 1;
                 threads.insert(thread::current().id());
+                // Long enough for everybody to take part.
+                thread::sleep(Duration::from_micros(100));
             });
         }
-        assert_eq!(out, (0..500).map(|index| 20 * index).collect::<Vec<_>>());
-        assert_eq!(scratch.iter().map(|(runs, _)| runs).sum::<usize>(), 500 * 20);
-        assert!(scratch.iter().all(|(_, threads)| threads.len() <= 1), "{scratch:?}");
+        assert_eq!(out, (0..64).map(|index| 10 * index).collect::<Vec<_>>());
+        assert_eq!(scratch.iter().map(|(runs, _)| runs).sum::<usize>(), 64 * 10);
+        let used: Vec<usize> = scratch.iter().map(|(_, threads)| threads.len()).collect();
+        assert_eq!(used.iter().sum::<usize>(), threads, "{used:?}");
+        assert!(used.iter().all(|&threads| threads <= 1), "{used:?}");
     }
 }
 

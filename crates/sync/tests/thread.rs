@@ -59,3 +59,13 @@ fn the_system_knows_the_name() {
     let error = OwnedThread::spawn("nul\0", || ()).unwrap_err();
     assert_eq!(error.name, "nul\0");
 }
+
+#[test]
+fn a_thread_that_owns_itself_is_not_waited_for() {
+    let (give, own) = mpsc::channel::<OwnedThread<()>>();
+    let (tell, told) = mpsc::channel();
+    let thread = OwnedThread::spawn("self", move || tell.send(own.recv().unwrap().join()).unwrap()).unwrap();
+    give.send(thread).unwrap();
+    let lost = told.recv_timeout(Duration::from_secs(20)).unwrap().unwrap_err();
+    assert!(lost.message.contains("itself"), "{lost}");
+}

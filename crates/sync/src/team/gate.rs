@@ -238,3 +238,25 @@ impl Gate {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generations_begin_again_and_touch_nothing_else() {
+        let gate = Gate::new(1, Duration::ZERO);
+        gate.word.store(!(GENERATION_ONE - 1), Ordering::Relaxed);
+        let mut seen = Seen(1);
+        for generation in 0..3 {
+            gate.open(1);
+            assert_eq!(gate.word.load(Ordering::Relaxed), generation << GENERATION_SHIFT | OPEN);
+            assert!(gate.enter(&mut seen));
+            assert_eq!(seen.0, generation);
+            gate.leave();
+            assert!(!gate.close());
+        }
+        gate.shut();
+        assert!(!gate.enter(&mut seen));
+    }
+}
