@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::checkpoint::{Damage, Skipped};
 use crate::corpus::Report;
 
 /// Failure of the data, checkpoint or training half of this crate.
@@ -47,6 +49,85 @@ pub enum Error {
         threads: usize,
         /// Why not.
         source: rayon::ThreadPoolBuildError,
+    },
+
+    /// A team of threads could not be made.
+    #[error(transparent)]
+    Team(#[from] selvedge_sync::TeamError),
+
+    /// The model's configuration, weights or tokens do not fit.
+    #[error(transparent)]
+    Model(#[from] selvedge_model::Error),
+
+    /// A data-parallel worker panicked.
+    #[error("worker {worker} panicked in step {step}: {message}; the last checkpoint is intact")]
+    WorkerPanicked {
+        /// The step.
+        step: u64,
+        /// Which worker, from 0.
+        worker: usize,
+        /// What it said.
+        message: String,
+    },
+
+    /// A thread made no progress for longer than the deadline.
+    #[error(
+        "{who} made no progress in {phase:?} for {silent_for:.0?} (step {step}); the last checkpoint is intact: resume from it, or raise the deadline if the machine is merely slow"
+    )]
+    Stalled {
+        /// The step.
+        step: u64,
+        /// The thread.
+        who: String,
+        /// What it was doing.
+        phase: &'static str,
+        /// For how long it was silent.
+        silent_for: Duration,
+    },
+
+    /// A loss or gradient that is not a number.
+    #[error(
+        "step {step}: {what} is not finite, first in {tensor} (loss {loss}); parameters are unchanged: resume from the last checkpoint with a lower learning rate or stronger clipping"
+    )]
+    NonFinite {
+        /// The step.
+        step: u64,
+        /// Gradient or parameters.
+        what: &'static str,
+        /// First weight, in memory order, that has such an element.
+        tensor: String,
+        /// Mean loss of the step, in nats a token.
+        loss: f64,
+    },
+
+    /// Workers saw different parameters.
+    #[error("step {step}: workers saw different parameters, R = {divergence}; this is a defect of the program")]
+    Diverged {
+        /// The step.
+        step: u64,
+        /// ½·Σ|xᵢ − yᵢ| over the worker farthest from worker 0.
+        divergence: f64,
+    },
+
+    /// A shard's gradient was missing, doubled or of another step.
+    #[error(transparent)]
+    Reduce(#[from] selvedge_sync::ReduceError),
+
+    /// The process is a fork of the one that made the threads.
+    #[error(transparent)]
+    Region(selvedge_sync::RegionError),
+
+    /// A checkpoint was made by a run with another configuration.
+    #[error("checkpoint {}: {field} is {found}, this run has {expected}; resume with the settings it was made with", path.display())]
+    CheckpointConfig {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What differs.
+        field: &'static str,
+        /// In the checkpoint.
+        found: String,
+        /// In this run.
+        expected: String,
     },
 
     /// The owner asked for the work to end.
@@ -259,6 +340,103 @@ pub enum Error {
         /// Its length.
         bytes: u64,
     },
+
+    /// A tensor to be saved does not fit its buffer, or its name is taken.
+    #[error(
+        "cannot save tensor {tensor} of shape {shape:?} in {file}: it lies at {range:?} of {buffer} values, or another tensor there has its name"
+    )]
+    SaveTensor {
+        /// The file it was to be in.
+        file: String,
+        /// Its name.
+        tensor: String,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// Where its values were to lie in the buffer.
+        range: Range<usize>,
+        /// How many values the buffer has.
+        buffer: usize,
+    },
+
+    /// A file to be saved has a name that is taken, hidden or no plain name.
+    #[error("cannot save a checkpoint file as {file:?}: give each file a plain name of its own")]
+    SaveName {
+        /// The name.
+        file: String,
+    },
+
+    /// The manifest could not be turned into JSON.
+    #[error("cannot write the manifest of a checkpoint")]
+    SaveManifest {
+        /// Why not.
+        source: serde_json::Error,
+    },
+
+    /// A file of a checkpoint is not as it was written.
+    #[error("checkpoint file {} is damaged: {damage}; use another checkpoint", path.display())]
+    CheckpointDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        damage: Damage,
+    },
+
+    /// A folder has no whole checkpoint.
+    #[error(
+        "no whole checkpoint in {}{}; begin a new run, or resume from another folder",
+        dir.display(),
+        passed_over(skipped)
+    )]
+    NoCheckpoint {
+        /// The folder.
+        dir: PathBuf,
+        /// Those that are not whole.
+        skipped: Vec<Skipped>,
+    },
+
+    /// A checkpoint has no tensor of a name.
+    #[error(
+        "{} holds no tensor {tensor}; it was saved by a model of another architecture or size: use the run's own configuration",
+        path.display()
+    )]
+    TensorMissing {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+    },
+
+    /// A tensor of a checkpoint has another shape or type than the model's.
+    #[error(
+        "tensor {tensor} in {} is {dtype} of shape {found:?}, the model's is F32 of shape {expected:?}: use the run's own configuration",
+        path.display()
+    )]
+    TensorShape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The model's shape.
+        expected: Vec<usize>,
+        /// The shape in the file.
+        found: Vec<usize>,
+        /// The type in the file.
+        dtype: String,
+    },
+
+    /// The thread that saves checkpoints did not finish within the deadline.
+    #[error("saving a checkpoint takes longer than {deadline:?}; is the disk responding?")]
+    CheckpointStalled {
+        /// How long was waited.
+        deadline: Duration,
+    },
+
+    /// The thread that saves checkpoints ended before its work did: a panic, as a rule.
+    #[error("the thread that saves checkpoints died: {message}")]
+    CheckpointWriterDied {
+        /// What it said.
+        message: String,
+    },
 }
 
 impl Error {
@@ -285,6 +463,15 @@ fn remedy(source: &io::Error) -> &'static str {
         io::ErrorKind::NotADirectory => ": a part of the path is a file, not a folder; check the path",
         io::ErrorKind::IsADirectory => ": it is a folder, not a file; check the path",
         _ => "",
+    }
+}
+
+/// The first of the damaged checkpoints, for a message of one line.
+fn passed_over(skipped: &[Skipped]) -> String {
+    match skipped {
+        [] => String::new(),
+        [only] => format!(" ({only})"),
+        [first, rest @ ..] => format!(" ({first}; and {} more)", rest.len()),
     }
 }
 
