@@ -1,4 +1,6 @@
 //! Concurrency primitives for training and serving, each proven by loom.
+//!
+#![doc = include_str!("../README.md")]
 
 mod cancel;
 mod counter;

@@ -63,10 +63,13 @@ impl Team {
             _ => {}
         }
         let crew = Arc::new(Crew::new(threads - 1, spin));
-        let mut team =
-            Self { crew: Some(crew), threads: Vec::with_capacity(threads - 1), owner: process::id() };
+        let mut team = Self {
+            crew: Some(Arc::clone(&crew)),
+            threads: Vec::with_capacity(threads - 1),
+            owner: process::id(),
+        };
         for index in 1..threads {
-            let Some(crew) = team.crew.clone() else { break };
+            let crew = Arc::clone(&crew);
             let worker = OwnedThread::spawn(format!("selvedge-{index}"), move || crew.serve(index));
             // On an error the drop of `team` dismisses and joins those that started.
             team.threads.push(worker.map_err(TeamError::Spawn)?);

@@ -10,8 +10,8 @@ fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").expect("Linux lists a process's threads").count()
 }
 
-/// The address space holds three stacks of this size, so that a team of eight fails half way.
-const STACK: &str = "43000000000000";
+/// Bytes of a stack, four of which do not fit into the child's address space: a team of eight fails half way.
+const STACK: &str = "1000000000";
 
 #[test]
 fn threads_are_gone_when_their_owner_is() {
@@ -19,8 +19,9 @@ fn threads_are_gone_when_their_owner_is() {
         return a_team_that_cannot_be_built_leaves_none();
     }
     every_owner();
-    let child = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--test-threads", "1"])
+    let child = std::process::Command::new("sh")
+        .args(["-c", "ulimit -v 4000000 && exec \"$0\" --test-threads 1"])
+        .arg(std::env::current_exe().unwrap())
         .env("RUST_MIN_STACK", STACK)
         .output()
         .unwrap();
