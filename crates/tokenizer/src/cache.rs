@@ -128,3 +128,31 @@ impl Default for Cache {
         Self::with_capacity(Self::DEFAULT_CAPACITY)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pretoken_is_found_wherever_it_stands() {
+        let mut cache = Cache::with_capacity(64);
+        let text = b"token tokens token";
+        let key = |cache: &Cache, start, end| cache.key(text, start, end).unwrap();
+        let first = key(&cache, 0, 5);
+        cache.insert(first, &[1, 2]);
+        let mut out = Vec::new();
+        // In front of other letters, and at the end of the text.
+        assert!(cache.append(key(&cache, 6, 11), &mut out) && cache.append(key(&cache, 13, 18), &mut out));
+        assert_eq!(out, [1, 2, 1, 2]);
+        assert!(!cache.append(key(&cache, 6, 12), &mut out), "another pretoken");
+        assert!(cache.key(&[b'a'; 16], 0, 16).is_none(), "too long to be kept");
+    }
+
+    #[test]
+    fn a_pretoken_of_too_many_tokens_is_not_kept() {
+        let mut cache = Cache::with_capacity(0);
+        let key = cache.key(b"abcde", 0, 5).unwrap();
+        cache.insert(key, &[1, 2, 3, 4, 5]);
+        assert!(!cache.append(key, &mut Vec::new()));
+    }
+}

@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 
 use super::count::Counts;
 use crate::vocab::Distinct;
-use crate::{Error, MAX_TOKEN_BYTES, TokenId};
+use crate::{Error, TokenId};
 
 /// Marks a symbol that is no token: see [`Learner::symbols`].
 const MARK: u32 = 1 << 31;
@@ -121,7 +121,7 @@ impl Learner {
             bytes.extend_from_slice(self.tokens.arena.get(pair.1 as usize));
             let merged = 256 + merges.len() as TokenId;
             // Too long, or a token already: the pair is passed over, for good.
-            if bytes.len() > MAX_TOKEN_BYTES || self.tokens.push(&bytes, merged).is_err() {
+            if self.tokens.push(&bytes, merged).is_err() {
                 continue;
             }
             self.merge(pair, merged, &occurrences.places);
