@@ -118,9 +118,9 @@ pub struct Corpus {
 /// folders are passed over; files that are not UTF-8 text are left out and counted in the report.
 ///
 /// # Errors
-/// [`Error::Setting`] for impossible options, [`Error::Io`] naming the first file or folder (in sorted order) that cannot
-/// be read, [`Error::CorpusNotAFile`] for a root that is neither file nor folder, [`Error::CorpusEmpty`] if nothing is
-/// left, [`Error::CorpusTooSmall`] if there is too little to hold a part out.
+/// [`Error::Setting`] for impossible options, [`Error::Io`] naming the first file or folder that cannot be read,
+/// [`Error::CorpusNotAFile`] for a root that is neither file nor folder, [`Error::CorpusEmpty`] if nothing is left,
+/// [`Error::CorpusTooSmall`] if there is too little to hold a part out.
 ///
 /// ```
 /// use selvedge_train::corpus::{Group, Options, gather};

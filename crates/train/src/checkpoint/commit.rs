@@ -94,7 +94,8 @@ impl Checkpoints {
             Ok::<_, Error>(Vec::new())
         })?;
         // Each time: that the folder is there does not mean that it will be after a loss of power.
-        let parent = self.dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let parent =
+            self.dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         store.sync_dir(parent).map_err(Error::io("flush", parent))?;
         for name in names {
             if name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
@@ -194,7 +195,8 @@ fn best_of(older: &[Entry], request: &SaveRequest, name: &str) -> Option<Best> {
             valid_loss: entry.manifest.state.valid_loss?,
         })
     });
-    let new = request.manifest.valid_loss.map(|valid_loss| Best { folder: name.to_string(), step, valid_loss });
+    let new =
+        request.manifest.valid_loss.map(|valid_loss| Best { folder: name.to_string(), step, valid_loss });
     earlier
         .chain(new)
         .filter(|best| best.valid_loss.is_finite())

@@ -1,4 +1,4 @@
-//! Lists the files of all groups, sorted, without following folders in circles.
+//! Lists the files of all groups, in a fixed order, without following folders in circles.
 
 use std::ffi::OsString;
 use std::fs;
@@ -23,17 +23,12 @@ pub(super) struct Found {
     pub(super) named: bool,
 }
 
-impl Found {
-    fn key(&self) -> (&str, &OsString, &Path) {
-        (&self.group, &self.root, &self.path)
-    }
-}
-
-/// Lists all groups' files by group name, folder name and path.
+/// Lists all groups' files, group by group and folder by folder, each sorted by name.
 pub(super) fn list(groups: &[Group], options: &Options, report: &mut Report) -> Result<Vec<Found>, Error> {
     let mut found = Vec::new();
     let mut sorted: Vec<&Group> = groups.iter().collect();
-    sorted.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| a.root.cmp(&b.root)));
+    // By the folder's own name before its place: that differs between machines.
+    sorted.sort_by_key(|group| (&group.name, group.root.file_name(), &group.root));
     for group in sorted {
         let root = &group.root;
         let name: Arc<str> = group.name.as_str().into();
@@ -58,7 +53,6 @@ pub(super) fn list(groups: &[Group], options: &Options, report: &mut Report) -> 
             return Err(Error::CorpusNotAFile { path: root.clone() });
         }
     }
-    found.sort_by(|a, b| a.key().cmp(&b.key()));
     Ok(found)
 }
 

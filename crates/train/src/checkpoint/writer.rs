@@ -1,0 +1,122 @@
+//! A thread that saves checkpoints while training goes on.
+
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
+use selvedge_sync::{Joined, OwnedThread};
+
+use super::{Checkpoints, SaveRequest, Saved};
+use crate::Error;
+
+/// Results the writer may be ahead of its owner: one being saved, one waiting, one being handed over, one to spare. The
+/// owner takes all there are at each call, so the writer never waits for room while the owner waits for the writer.
+const RESULTS: usize = 4;
+
+/// Saves checkpoints on a thread of its own, one at a time, in order.
+///
+/// One request may wait while one is being saved; a third waits in [`submit`](Self::submit): saves that take longer than
+/// the steps between them slow the run down instead of filling the memory. Failures come back at the next call.
+/// Dropping it waits for what was submitted and joins the thread; [`finish`](Self::finish) also says how it went.
+#[derive(Debug)]
+pub struct CheckpointWriter {
+    /// `None` once no more will be submitted.
+    requests: Option<Sender<SaveRequest>>,
+    results: Receiver<Result<Saved, Error>>,
+    thread: Option<OwnedThread<()>>,
+    saved: Vec<Saved>,
+    deadline: Duration,
+}
+
+impl CheckpointWriter {
+    /// Starts the thread. `deadline` is the longest wait for it in any one call.
+    ///
+    /// # Errors
+    /// [`Error::Spawn`].
+    pub fn start(checkpoints: Checkpoints, deadline: Duration) -> Result<Self, Error> {
+        let (requests, inbox) = bounded::<SaveRequest>(1);
+        let (outbox, results) = bounded(RESULTS);
+        let thread = OwnedThread::spawn("checkpoint", move || {
+            for request in inbox {
+                if outbox.send(checkpoints.save(&request)).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { requests: Some(requests), results, thread: Some(thread), saved: Vec::new(), deadline })
+    }
+
+    /// Hands a checkpoint over to be saved. Returns at once unless one is being saved and another waits.
+    ///
+    /// # Errors
+    /// The error of an earlier save: the request is then not taken, and may be submitted again.
+    /// [`Error::CheckpointStalled`] if there is no room within the deadline, [`Error::CheckpointWriterDied`] if the
+    /// thread has panicked.
+    pub fn submit(&mut self, request: SaveRequest) -> Result<(), Error> {
+        self.collect()?;
+        let sent = self.requests.as_ref().map(|requests| requests.send_timeout(request, self.deadline));
+        match sent {
+            Some(Ok(())) => Ok(()),
+            Some(Err(SendTimeoutError::Timeout(_))) => {
+                Err(Error::CheckpointStalled { deadline: self.deadline })
+            }
+            Some(Err(SendTimeoutError::Disconnected(_))) | None => self.join().and_then(|()| {
+                Err(Error::CheckpointWriterDied { message: String::from("it has already ended") })
+            }),
+        }
+    }
+
+    /// The checkpoints that are on the disk since the last call, in order.
+    ///
+    /// # Errors
+    /// The error of a save that failed.
+    pub fn saved(&mut self) -> Result<Vec<Saved>, Error> {
+        self.collect()?;
+        Ok(std::mem::take(&mut self.saved))
+    }
+
+    /// Waits until all that was submitted is on the disk, ends the thread, and returns what was saved since the last
+    /// call of [`saved`](Self::saved).
+    ///
+    /// # Errors
+    /// The first error of a save, [`Error::CheckpointStalled`] if it takes longer than the deadline, or
+    /// [`Error::CheckpointWriterDied`].
+    pub fn finish(mut self) -> Result<Vec<Saved>, Error> {
+        // The thread first: it ends when it has done all, and all its results are then there.
+        let joined = self.join();
+        self.collect()?;
+        joined?;
+        Ok(std::mem::take(&mut self.saved))
+    }
+
+    /// Takes what results there are; stops at a failure, the later ones are there at the next call.
+    fn collect(&mut self) -> Result<(), Error> {
+        for result in self.results.try_iter() {
+            self.saved.push(result?);
+        }
+        Ok(())
+    }
+
+    /// Lets the thread do what was submitted, and joins it.
+    fn join(&mut self) -> Result<(), Error> {
+        self.requests = None;
+        match self.thread.take().map(|thread| thread.join_deadline(self.deadline)) {
+            Some(Joined::Panicked(panicked)) => {
+                Err(Error::CheckpointWriterDied { message: panicked.message })
+            }
+            Some(Joined::StillRunning(thread)) => {
+                // It sits in a system call that does not return. It owns all it touches, and what it leaves is a
+                // temporary folder, so it is left to end by itself rather than hang the run that reports it.
+                std::mem::forget(thread);
+                Err(Error::CheckpointStalled { deadline: self.deadline })
+            }
+            Some(Joined::Finished(())) | None => Ok(()),
+        }
+    }
+}
+
+impl Drop for CheckpointWriter {
+    fn drop(&mut self) {
+        // Whoever wants to know how it went calls `finish`.
+        let _ = self.join();
+    }
+}
