@@ -1,0 +1,111 @@
+//! `train`, `generate` and `check`: build the binary for release and become it.
+
+use crate::args::{Usage, names};
+use crate::{Command, cargo, corpus};
+use anyhow::{Context, Result};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{self, ExitCode};
+
+pub(crate) const TRAIN: Command = Command {
+    name: "train",
+    summary: "build for release and train a model",
+    help: "\
+Builds the binary for release and runs `selvedge train` with the arguments given.
+
+Usage: cargo xtask train [ARGS...]
+
+Without `--data` the text is the Rust sources of the workspace's own locked dependencies as they lie in cargo's
+folder on this machine; their list goes to selvedge/packages.tsv in the target folder. `target/release/selvedge train
+--help` lists all arguments.
+
+Examples:
+  cargo xtask train
+  cargo xtask train --steps 200
+  cargo xtask train --data my-text/
+",
+    run: train,
+};
+
+pub(crate) const GENERATE: Command = Command {
+    name: "generate",
+    summary: "build for release and continue a text with the newest model",
+    help: "\
+Builds the binary for release and runs `selvedge generate`, which takes the newest run unless told otherwise.
+
+Usage: cargo xtask generate PROMPT [ARGS...]
+
+`target/release/selvedge generate --help` lists all arguments.
+
+Examples:
+  cargo xtask generate \"fn main() {\"
+",
+    run: generate,
+};
+
+pub(crate) const CHECK: Command = Command {
+    name: "check",
+    summary: "check that training gives the same bits on any number of threads",
+    help: "\
+Builds the binary for release and runs `selvedge check`: one tiny model trained under different numbers of threads
+and workers, microbatches and instruction sets, which must all end in the same parameters, bit for bit.
+
+Usage: cargo xtask check [ARGS...]
+
+Examples:
+  cargo xtask check
+",
+    run: check,
+};
+
+fn train(args: Vec<OsString>) -> Result<ExitCode> {
+    let binary = build()?;
+    let mut command = process::Command::new(binary);
+    command.arg("train");
+    if !names(&args, "--data") && !names(&args, "--packages") {
+        command.arg("--packages").arg(corpus::write_list()?);
+    }
+    become_it(command.args(args))
+}
+
+fn generate(args: Vec<OsString>) -> Result<ExitCode> {
+    if args.is_empty() {
+        let text =
+            "`cargo xtask generate` needs a text to continue, such as `cargo xtask generate \"fn main() {\"`";
+        return Err(Usage(text.into()).into());
+    }
+    become_it(process::Command::new(build()?).arg("generate").args(args))
+}
+
+fn check(args: Vec<OsString>) -> Result<ExitCode> {
+    become_it(process::Command::new(build()?).arg("check").args(args))
+}
+
+/// Builds the binary for release and returns its path.
+pub(crate) fn build() -> Result<PathBuf> {
+    let built = cargo::build(cargo::cargo().args([
+        "build",
+        "--release",
+        "--package",
+        "selvedge",
+        "--bin",
+        "selvedge",
+    ]))?;
+    let binary = built.into_iter().find(|built| built.name == "selvedge");
+    Ok(binary.context("cargo build names no executable `selvedge`")?.path)
+}
+
+/// Puts the command in this process's place, so that signals, streams and the exit code are the command's own.
+#[cfg(unix)]
+fn become_it(command: &mut process::Command) -> Result<ExitCode> {
+    use std::os::unix::process::CommandExt as _;
+    Err(command.exec()).with_context(|| format!("cannot run {}", cargo::shown(command)))
+}
+
+/// Runs the command and passes its exit code on.
+#[cfg(not(unix))]
+fn become_it(command: &mut process::Command) -> Result<ExitCode> {
+    let status = command.status().with_context(|| format!("cannot run {}", cargo::shown(command)))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}

@@ -1,0 +1,98 @@
+//! `ci`: everything that must hold before a change goes in, in one command.
+
+use crate::args::Args;
+use crate::table::table;
+use crate::{Command, binary, cargo, loom, test, tidy};
+use anyhow::{Context, Result};
+use std::ffi::OsString;
+use std::process::{self, ExitCode};
+use std::time::Instant;
+
+pub(crate) const COMMAND: Command = Command {
+    name: "ci",
+    summary: "everything that must hold before a change goes in",
+    help: "\
+Runs, in this order, and stops at the first that fails:
+
+  fmt      cargo fmt --all --check
+  clippy   cargo clippy --workspace --all-targets -- -D warnings
+  tidy     cargo xtask tidy
+  test     cargo xtask test
+  doc      cargo doc --workspace --no-deps, warnings denied
+  loom     cargo xtask loom --smoke
+  e2e      cargo xtask check
+
+Usage: cargo xtask ci
+
+Examples:
+  cargo xtask ci
+",
+    run,
+};
+
+/// A step: its name and what it does.
+type Step = (&'static str, fn() -> Result<()>);
+
+const STEPS: &[Step] = &[
+    ("fmt", || cargo::run(cargo::cargo().args(["fmt", "--all", "--check"]))),
+    ("clippy", || {
+        let args = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+        cargo::run(cargo::cargo().args(args))
+    }),
+    ("tidy", tidy::check),
+    ("test", || test::run(&[])),
+    ("doc", || {
+        let flags = cargo::flags("RUSTDOCFLAGS", "-Dwarnings");
+        cargo::run(cargo::cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", flags))
+    }),
+    ("loom", loom::smoke),
+    ("e2e", || cargo::run(process::Command::new(binary::build()?).arg("check").current_dir(cargo::root()))),
+];
+
+fn run(args: Vec<OsString>) -> Result<ExitCode> {
+    Args::new("ci", args).finish()?;
+    let (rows, outcome) = walk(STEPS);
+    println!("\n{}", table(["step", "result", "seconds "], &rows));
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+/// Runs the steps until one fails; a row for each that ran, and the failure with its step's name.
+fn walk(steps: &[Step]) -> (Vec<[String; 3]>, Result<()>) {
+    let mut rows = Vec::new();
+    for (name, step) in steps {
+        println!("\n== {name}");
+        let began = Instant::now();
+        let outcome = step();
+        let result = if outcome.is_ok() { "ok" } else { "FAILED" };
+        rows.push([(*name).to_owned(), result.to_owned(), format!("{:.1}", began.elapsed().as_secs_f64())]);
+        if outcome.is_err() {
+            return (rows, outcome.with_context(|| format!("step `{name}`")));
+        }
+    }
+    (rows, Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_failure_ends_the_walk_under_its_name() {
+        let steps: &[Step] = &[
+            ("good", || Ok(())),
+            ("bad", || anyhow::bail!("broken")),
+            ("never", || panic!("ran after a failure")),
+        ];
+        let (rows, outcome) = walk(steps);
+        let results: Vec<_> = rows.iter().map(|[name, result, _]| (name.as_str(), result.as_str())).collect();
+        assert_eq!(results, [("good", "ok"), ("bad", "FAILED")]);
+        assert_eq!(format!("{:#}", outcome.unwrap_err()), "step `bad`: broken");
+    }
+
+    #[test]
+    fn the_help_lists_every_step() {
+        for (name, _) in STEPS {
+            assert!(COMMAND.help.contains(&format!("\n  {name} ")), "{name}");
+        }
+    }
+}
