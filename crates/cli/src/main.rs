@@ -1,2 +1,46 @@
-//! The `selvedge` binary.
-fn main() {}
+//! The `selvedge` binary: arguments and wiring only; all that computes lives in the crates it calls.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
+
+mod args;
+mod check;
+mod eval;
+mod generate;
+mod inspect;
+mod metrics;
+mod plot;
+mod prepare;
+mod progress;
+mod run_folder;
+mod signals;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+
+/// Exit code of a command ended by Ctrl-C: 128 plus the number of SIGINT.
+pub const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    // First of all, so that no moment of the program is without it.
+    let cancel = match signals::install() {
+        Ok(cancel) => cancel,
+        Err(error) => return fail(&error),
+    };
+    let outcome = match Cli::parse().command {
+        Command::Train(args) => train::run(args, &cancel),
+        Command::Generate(args) => generate::run(&args, &cancel),
+        Command::Eval(args) => eval::run(&args, &cancel),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Check(args) => check::run(&args, &cancel),
+    };
+    outcome.unwrap_or_else(|error| fail(&error))
+}
+
+/// One line: what went wrong, where, and its causes.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}

@@ -89,6 +89,16 @@ impl<'a> Generator<'a> {
         self.position
     }
 
+    /// Positions there is room for.
+    pub fn context(&self) -> usize {
+        self.model.config().context
+    }
+
+    /// Forgets the sequence; the next token is the first of a new one.
+    pub fn clear(&mut self) {
+        self.position = 0;
+    }
+
     /// Appends `tokens` and returns the logits (V) that follow the last one.
     ///
     /// # Errors

@@ -1,0 +1,273 @@
+//! The command line. The same flag has the same name in every command.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use selvedge_train::schedule::Shape;
+
+/// Train, evaluate and run GPT-class language models: the same bits on any number of threads.
+#[derive(Debug, Parser)]
+#[command(name = "selvedge", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train a model on text, from the text to samples
+    Train(TrainArgs),
+    /// Continue a text with a trained model
+    Generate(GenerateArgs),
+    /// Loss and bits per byte of a trained model on held-out text
+    Eval(EvalArgs),
+    /// Show what a run folder or a checkpoint holds
+    Inspect(InspectArgs),
+    /// Check the promise: the same parameters for any threads, workers, microbatches and instruction sets
+    Check(CheckArgs),
+}
+
+const TRAIN_EXAMPLES: &str = "\
+Examples:
+  selvedge train --data notes/                      a folder of text, into runs/run-0001
+  selvedge train --data book.txt --steps 200 --out runs/book
+  selvedge train --out runs/book --resume           go on after Ctrl-C, a crash or a power cut
+  selvedge train --data src/ --arch gpt2 --layers 4 --channels 256 --heads 4
+
+Ctrl-C once finishes the step, saves, and exits with code 130; twice exits at once.
+Threads, workers, microbatches and the instruction set change how long it takes, never the result.";
+
+#[derive(Debug, Args)]
+#[command(after_help = TRAIN_EXAMPLES)]
+pub(crate) struct TrainArgs {
+    /// File or folder of text to train on; may be given several times
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Vec<PathBuf>,
+    /// List of packages whose Rust sources are the corpus: lines of NAME<TAB>FOLDER (what `cargo xtask train` passes)
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
+    pub(crate) packages: Option<PathBuf>,
+    /// Folder of the run; by default the next free one of runs/run-0001, runs/run-0002, …
+    #[arg(long, value_name = "RUN_FOLDER")]
+    pub(crate) out: Option<PathBuf>,
+    /// Go on with the run in --out (by default the newest in runs/) from its last good checkpoint
+    #[arg(long)]
+    pub(crate) resume: bool,
+
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) recipe: RecipeArgs,
+    #[command(flatten)]
+    pub(crate) resources: ResourceArgs,
+
+    /// Sequences a worker computes at a time [default: about 2048 tokens]
+    #[arg(long, value_name = "SEQUENCES", help_heading = "Resources")]
+    pub(crate) microbatch: Option<usize>,
+    /// Data-parallel workers, each with an equal part of the threads [default: as many as threads and shards allow]
+    #[arg(long, value_name = "N", help_heading = "Resources")]
+    pub(crate) workers: Option<usize>,
+    /// Keep only the blocks' outputs and compute the rest again: less memory, a quarter more time
+    #[arg(long, help_heading = "Resources")]
+    pub(crate) recompute: bool,
+    /// Longest silence of a thread, in seconds, before the run fails
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, help_heading = "Resources")]
+    pub(crate) deadline: u64,
+
+    /// Steps between evaluations, each with a checkpoint [default: a tenth of the run]
+    #[arg(long, value_name = "STEPS", help_heading = "Looking up and saving")]
+    pub(crate) eval_every: Option<u64>,
+    /// Windows of the held-out text an evaluation covers
+    #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Looking up and saving")]
+    pub(crate) eval_windows: u64,
+    /// Steps between further checkpoints; 0 for none
+    #[arg(long, value_name = "STEPS", default_value_t = 0, help_heading = "Looking up and saving")]
+    pub(crate) save_every: u64,
+    /// Checkpoints to keep besides the best
+    #[arg(long, value_name = "N", default_value_t = 2, help_heading = "Looking up and saving")]
+    pub(crate) keep: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ArchArg {
+    Gpt2,
+    Llama,
+}
+
+/// The model. Fixed for the life of a run.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ModelArgs {
+    /// Block wiring [default: llama]
+    #[arg(long)]
+    pub(crate) arch: Option<ArchArg>,
+    /// Entries of the tokenizer's vocabulary [default: 4096]
+    #[arg(long, value_name = "V")]
+    pub(crate) vocab: Option<usize>,
+    /// Tokens of a sequence [default: 256]
+    #[arg(long, value_name = "T")]
+    pub(crate) context: Option<usize>,
+    /// Blocks [default: 5]
+    #[arg(long, value_name = "L")]
+    pub(crate) layers: Option<usize>,
+    /// Query heads [default: 6]
+    #[arg(long, value_name = "H")]
+    pub(crate) heads: Option<usize>,
+    /// Key and value heads, for grouped-query attention (llama) [default: as many as query heads]
+    #[arg(long, value_name = "HKV")]
+    pub(crate) kv_heads: Option<usize>,
+    /// Width of the residual stream [default: 384]
+    #[arg(long, value_name = "C")]
+    pub(crate) channels: Option<usize>,
+    /// An output head of its own instead of the token embedding
+    #[arg(long)]
+    pub(crate) untied: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ShapeArg {
+    Cosine,
+    Wsd,
+    Constant,
+}
+
+impl From<ShapeArg> for Shape {
+    fn from(shape: ShapeArg) -> Shape {
+        match shape {
+            ShapeArg::Cosine => Shape::Cosine,
+            ShapeArg::Wsd => Shape::Wsd,
+            ShapeArg::Constant => Shape::Constant,
+        }
+    }
+}
+
+/// What is computed. Fixed for the life of a run, but for the number of steps.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Recipe")]
+pub(crate) struct RecipeArgs {
+    /// Steps of the run [default: 700]
+    #[arg(long)]
+    pub(crate) steps: Option<u64>,
+    /// Sequences a step [default: 4]
+    #[arg(long, value_name = "SEQUENCES")]
+    pub(crate) batch: Option<usize>,
+    /// Parts of fixed size a batch is cut into; the result depends on them, not on the workers [default: 4, at most the batch]
+    #[arg(long, value_name = "N")]
+    pub(crate) shards: Option<usize>,
+    /// Seed of the initial weights, the sample order and the held-out text [default: 1]
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Highest learning rate [default: 0.002]
+    #[arg(long)]
+    pub(crate) lr: Option<f64>,
+    /// Steps of linear warmup [default: a twentieth of the run]
+    #[arg(long, value_name = "STEPS")]
+    pub(crate) warmup: Option<u64>,
+    /// Learning rate after warmup: half a cosine, warmup-stable-decay, or constant [default: cosine]
+    #[arg(long)]
+    pub(crate) schedule: Option<ShapeArg>,
+    /// Decay of matrices and embeddings [default: 0.1]
+    #[arg(long)]
+    pub(crate) weight_decay: Option<f64>,
+    /// Largest norm of the gradient; 0 does not clip [default: 1]
+    #[arg(long, value_name = "NORM")]
+    pub(crate) clip: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Dtype {
+    F32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Device {
+    Cpu,
+}
+
+/// What may be used. Changes how long it takes, never the result.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Resources")]
+pub(crate) struct ResourceArgs {
+    /// Threads in all [default: the machine's cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+    /// Instruction set: auto, avx512, avx2 or scalar
+    #[arg(long, default_value = "auto")]
+    pub(crate) isa: String,
+    /// Type of the arithmetic
+    #[arg(long, value_enum, default_value_t = Dtype::F32)]
+    pub(crate) dtype: Dtype,
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    pub(crate) device: Device,
+}
+
+impl ResourceArgs {
+    /// Threads to use.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
+}
+
+const GENERATE_EXAMPLES: &str = "\
+Examples:
+  selvedge generate \"fn main() {\"                   with the newest run in runs/
+  selvedge generate \"Once upon\" --run runs/book --temperature 0
+  selvedge generate \"use std::\" --tokens 50 --seed 7";
+
+#[derive(Debug, Args)]
+#[command(after_help = GENERATE_EXAMPLES)]
+pub(crate) struct GenerateArgs {
+    /// Text to continue
+    pub(crate) prompt: String,
+    /// Run folder or checkpoint [default: the newest run in runs/]
+    #[arg(long, value_name = "RUN_OR_CHECKPOINT")]
+    pub(crate) run: Option<PathBuf>,
+    /// Tokens to generate at most
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub(crate) tokens: usize,
+    /// Below 1 prefers likely tokens; 0 always takes the likeliest
+    #[arg(long, default_value_t = 0.8)]
+    pub(crate) temperature: f32,
+    /// Consider only the K likeliest tokens; 0 considers all
+    #[arg(long, value_name = "K", default_value_t = 50)]
+    pub(crate) top_k: usize,
+    /// Seed of the draws
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    #[command(flatten)]
+    pub(crate) resources: ResourceArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  selvedge eval runs/book --windows 1000")]
+pub(crate) struct EvalArgs {
+    /// Run folder or checkpoint [default: the newest run in runs/]
+    #[arg(value_name = "RUN_OR_CHECKPOINT")]
+    pub(crate) run: Option<PathBuf>,
+    /// Windows of the held-out text to cover [default: all]
+    #[arg(long, value_name = "N")]
+    pub(crate) windows: Option<u64>,
+    #[command(flatten)]
+    pub(crate) resources: ResourceArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  selvedge inspect runs/book\n  selvedge inspect runs/book/checkpoints/step-00000700 --digest")]
+pub(crate) struct InspectArgs {
+    /// Run folder or checkpoint [default: the newest run in runs/]
+    #[arg(value_name = "RUN_OR_CHECKPOINT")]
+    pub(crate) run: Option<PathBuf>,
+    /// Print one line: the digest of all parameters
+    #[arg(long)]
+    pub(crate) digest: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Steps to train in each setting
+    #[arg(long, default_value_t = 20)]
+    pub(crate) steps: u64,
+    /// Wait a random moment, up to so many microseconds, before each microbatch
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 300)]
+    pub(crate) delays: u64,
+}
