@@ -63,6 +63,7 @@ impl Crew {
 
     /// The whole life of worker `participant`, from 1 on: serves regions until the crew is dismissed.
     pub(crate) fn serve(&self, participant: usize) {
+        let participant = if keep!("crew_participant_shared") { participant } else { 1 };
         let mut seen = Seen::default();
         while self.gate.enter(&mut seen) {
             let leave = Some(Leave(&self.gate)).filter(|_| keep!("crew_leave_early"));
@@ -72,13 +73,12 @@ impl Crew {
             // SAFETY: as above, and the caller's own borrow of it is shared too.
             let panicked =
                 self.work(participant, None, unsafe { &*task }, tasks) && keep!("crew_panic_unmarked");
-            in_order!(
-                "crew_panic_late",
+            let mark = || {
                 if panicked {
                     self.gate.mark_panicked()
-                },
-                drop(leave)
-            );
+                }
+            };
+            in_order!("crew_panic_late", mark(), drop(leave));
         }
     }
 
@@ -116,7 +116,7 @@ impl Crew {
     /// Takes hold of the crew for one region, unless somebody has it.
     fn hold(&self) -> bool {
         if self.held.load(Ordering::Relaxed) {
-            return false;
+            return !keep!("crew_hold_unchecked");
         }
         let ordering = weaken!("crew_hold_relaxed", Acquire);
         if keep!("crew_hold_torn") {

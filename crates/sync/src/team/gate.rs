@@ -84,7 +84,8 @@ impl Gate {
         let woken = loop {
             let sleeping = asleep(word);
             let awake = self.workers - sleeping;
-            let woken = (helpers as u64).saturating_sub(awake).min(sleeping);
+            let wanted = if keep!("gate_open_wakes_one") { helpers as u64 } else { 1 };
+            let woken = wanted.saturating_sub(awake).min(sleeping);
             let kept = word & (SHUTDOWN | ASLEEP);
             let step = if keep!("gate_generation_kept") { GENERATION_ONE } else { 0 };
             let generation = (word & !(GENERATION_ONE - 1)).wrapping_add(step);
@@ -111,7 +112,7 @@ impl Gate {
         in_order!(
             "gate_wake_swapped",
             lock(&self.beds).wake_ups += sleepers,
-            (0..sleepers).for_each(|_| self.region.notify_one())
+            (0..if keep!("gate_wake_once") { sleepers } else { 1 }).for_each(|_| self.region.notify_one())
         );
     }
 
@@ -175,7 +176,14 @@ impl Gate {
 
     /// Leaves the region: the worker's last access to anything the caller lent it.
     pub(crate) fn leave(&self) {
-        let before = self.word.fetch_sub(ACTIVE_ONE, weaken!("gate_leave_relaxed", Release));
+        let ordering = weaken!("gate_leave_relaxed", Release);
+        let before = if keep!("gate_leave_torn") {
+            self.word.fetch_sub(ACTIVE_ONE, ordering)
+        } else {
+            let before = self.word.load(Ordering::Relaxed);
+            self.word.store(before - ACTIVE_ONE, ordering);
+            before
+        };
         if before & ACTIVE == ACTIVE_ONE && before & DRAINER != 0 {
             in_order!("gate_leave_swapped", lock(&self.beds).drained = true, {
                 if keep!("gate_leave_no_notify") {
