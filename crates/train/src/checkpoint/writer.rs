@@ -20,7 +20,7 @@ const RESULTS: usize = 4;
 #[derive(Debug)]
 pub struct CheckpointWriter {
     /// `None` once no more will be submitted.
-    requests: Option<Sender<SaveRequest>>,
+    requests: Option<Sender<Box<SaveRequest>>>,
     results: Receiver<Result<Saved, Error>>,
     thread: Option<OwnedThread<()>>,
     saved: Vec<Saved>,
@@ -33,7 +33,7 @@ impl CheckpointWriter {
     /// # Errors
     /// [`Error::Spawn`].
     pub fn start(checkpoints: Checkpoints, deadline: Duration) -> Result<Self, Error> {
-        let (requests, inbox) = bounded::<SaveRequest>(1);
+        let (requests, inbox) = bounded::<Box<SaveRequest>>(1);
         let (outbox, results) = bounded(RESULTS);
         let thread = OwnedThread::spawn("checkpoint", move || {
             for request in inbox {
@@ -53,6 +53,7 @@ impl CheckpointWriter {
     /// thread has panicked.
     pub fn submit(&mut self, request: SaveRequest) -> Result<(), Error> {
         self.collect()?;
+        let request = Box::new(request);
         let sent = self.requests.as_ref().map(|requests| requests.send_timeout(request, self.deadline));
         match sent {
             Some(Ok(())) => Ok(()),

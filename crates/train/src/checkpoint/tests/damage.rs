@@ -24,6 +24,7 @@ fn two() -> (SimStore, Checkpoints, [SaveRequest; 2]) {
 #[test]
 fn any_bit_flip_and_any_truncation_falls_back_and_says_so() {
     let (store, _, [old, new]) = two();
+    let mut harmless = 0;
     for name in [MANIFEST, "model.safetensors", "optimizer.safetensors"] {
         let path = Path::new("/c/step-00000002").join(name);
         let length = store.read(&path).unwrap().len();
@@ -39,11 +40,9 @@ fn any_bit_flip_and_any_truncation_falls_back_and_says_so() {
             });
             let loaded = Checkpoints::with_store("/c", 5, Arc::new(damaged)).unwrap().latest_good().unwrap();
             if name == MANIFEST && holds(&loaded, &new) {
-                // White space between two tokens changed to other white space, or cut off the end: nothing is lost.
-                assert!(
-                    bit.is_some_and(|bit| bit % 8 != 9) || cut == length - 1,
-                    "{name}: bit {bit:?}, cut {cut}"
-                );
+                // It says the same: the line end after the last brace is gone, or a last digit of 0.30000000000000004 is
+                // another that rounds to the same number.
+                harmless += 1;
                 continue;
             }
             assert!(holds(&loaded, &old), "{name}: bit {bit:?}, length {cut}");
@@ -55,6 +54,7 @@ fn any_bit_flip_and_any_truncation_falls_back_and_says_so() {
             );
         }
     }
+    assert!((1..=5).contains(&harmless), "{harmless} changes of the manifest went unnoticed");
 }
 
 #[test]
