@@ -14,20 +14,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+/// No bound on preemptions: the model is explored to the end.
+const ALL: usize = usize::MAX;
+
 /// Explores `body` with at most `bound` preemptions, more if `LOOM_MAX_PREEMPTIONS` says so, and prints what it took.
+#[expect(clippy::print_stderr, reason = "the report of a test")]
 fn explore(name: &str, bound: usize, body: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.max_branches = 10_000;
+    // The builder has read the variable.
+    let bound = bound.max(builder.preemption_bound.unwrap_or(0));
+    builder.preemption_bound = (bound != ALL).then_some(bound);
     let schedules = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&schedules);
     let began = Instant::now();
-    // The builder has read the variable.
-    let bound = bound.max(builder.preemption_bound.unwrap_or(0));
-    builder.preemption_bound = Some(bound);
     builder.check(move || {
         counted.fetch_add(1, Ordering::Relaxed);
         body();
     });
-    let seconds = began.elapsed().as_secs_f64();
-    eprintln!("loom: {name}: bound {bound}, {} schedules, {seconds:.2} s", schedules.load(Ordering::Relaxed));
+    let (schedules, seconds) = (schedules.load(Ordering::Relaxed), began.elapsed().as_secs_f64());
+    let bound = if bound == ALL { "none".to_owned() } else { bound.to_string() };
+    eprintln!("loom: {name}: bound {bound}, {schedules} schedules, {seconds:.2} s");
 }

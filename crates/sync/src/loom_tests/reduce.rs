@@ -1,13 +1,15 @@
 //! A model of the reduction over a team, threads and all.
 
-use super::explore;
+use super::{ALL, explore};
 use crate::{Reduction, Team};
 use std::time::Duration;
 
 /// The sum holds every shard's every element once when `finish` returns.
+///
+/// 2 threads, no bound on preemptions: 17,453 schedules, 0.9 s. Kills `crew_claim_torn`.
 #[test]
 fn loom_reduce_sums() {
-    explore("loom_reduce_sums", 2, || {
+    explore("loom_reduce_sums", ALL, || {
         let team = Team::with_spin(2, Duration::ZERO).unwrap();
         let mut shards = [[1.0, 2.0], [10.0, 20.0], [100.0, 200.0]];
         let mut reduction = Reduction::new(1, 3);

@@ -1,7 +1,7 @@
 //! Models of the team: its regions, its sleepers, its end.
 #![expect(unsafe_code, reason = "tasks write cells that loom watches for races")]
 
-use super::explore;
+use super::{ALL, explore};
 use crate::team::crew::Crew;
 use crate::team::gate::{Gate, Seen};
 use loom::cell::UnsafeCell;
@@ -77,6 +77,8 @@ impl Model {
 }
 
 /// Each task of two regions of different sizes runs once, and the caller sees what it wrote, before any join.
+///
+/// 3 threads, 3 preemptions: 284,799 schedules, 23 s. Kills `gate_leave_torn`.
 #[test]
 fn loom_team_two_regions() {
     explore("loom_team_two_regions", 3, || {
@@ -91,9 +93,11 @@ fn loom_team_two_regions() {
 }
 
 /// As `loom_team_two_regions`, with one worker and waits that look before they park.
+///
+/// 2 threads, no bound on preemptions: 76,108 schedules, 4.9 s. Kills `gate_drain_relaxed`.
 #[test]
 fn loom_team_spins() {
-    explore("loom_team_spins", 3, || {
+    explore("loom_team_spins", ALL, || {
         let model = Model::new(1, LOOK_TWICE);
         let cells = Cells::new(2);
         assert!(model.run(2, |index| cells.bump(index)));
@@ -106,6 +110,8 @@ fn loom_team_spins() {
 
 /// The caller waits for both workers, and what each wrote at the very end is visible to it, whoever left last. The gate
 /// alone, so that three preemptions are soon explored.
+///
+/// 3 threads, 3 preemptions: 69,430 schedules, 5.2 s. Kills `gate_drained_relaxed`.
 #[test]
 fn loom_gate_drains() {
     explore("loom_gate_drains", 3, || {
@@ -136,10 +142,15 @@ fn loom_gate_drains() {
     });
 }
 
-/// One worker, one region, every schedule with one preemption more: what a worker reads and leaves behind.
+/// One worker, two regions, and nobody looks twice before parking: what a worker reads, writes and leaves behind.
+///
+/// 2 threads, 5 preemptions: 24,843 schedules, 1.4 s. Kills `gate_open_relaxed`, `gate_enter_relaxed`,
+/// `gate_leave_relaxed`, `gate_close_relaxed`, `gate_drain_lost_relaxed`, `gate_leave_no_notify`,
+/// `gate_leave_swapped`, `gate_enter_blind`, `gate_drain_blind`, `gate_drained_kept`, `gate_close_left_open`,
+/// `gate_close_no_wait`, `crew_publish_late`, `crew_leave_early`.
 #[test]
 fn loom_team_one_worker() {
-    explore("loom_team_one_worker", 4, || {
+    explore("loom_team_one_worker", 5, || {
         let model = Model::new(1, PARK);
         let cells = Cells::new(2);
         for round in 1..=2 {
@@ -152,9 +163,12 @@ fn loom_team_one_worker() {
 
 /// A region gets the help it asks for, whoever sleeps: its tasks wait for each other, so a worker that is not woken
 /// hangs the model. Twice, so that a worker must come back.
+///
+/// 2 threads, 4 preemptions: 10,919 schedules, 0.7 s. Kills `gate_open_no_wake`, `gate_wake_swapped`,
+/// `gate_wake_up_kept`, `gate_generation_kept`.
 #[test]
 fn loom_team_wakes_sleepers() {
-    explore("loom_team_wakes_sleepers", 2, || {
+    explore("loom_team_wakes_sleepers", 4, || {
         let model = Model::new(1, PARK);
         for _ in 0..2 {
             let (here, met) = (Mutex::new(0), Condvar::new());
@@ -172,6 +186,8 @@ fn loom_team_wakes_sleepers() {
 }
 
 /// Two sleepers are woken when two are needed.
+///
+/// 3 threads, 2 preemptions: 50,204 schedules, 4.0 s. Kills `gate_open_wakes_one`, `gate_wake_once`.
 #[test]
 fn loom_team_wakes_both() {
     explore("loom_team_wakes_both", 2, || {
@@ -190,6 +206,8 @@ fn loom_team_wakes_both() {
 }
 
 /// No two participants of a region have the same number, so that what a number owns needs no lock.
+///
+/// 3 threads, 3 preemptions: 82,044 schedules, 6.7 s. Kills `crew_participant_shared`.
 #[test]
 fn loom_team_participants() {
     explore("loom_team_participants", 3, || {
@@ -202,12 +220,17 @@ fn loom_team_participants() {
 }
 
 /// Dismissing workers that have just started, are about to sleep, or sleep ends them all.
+///
+/// 3 threads, 5 preemptions: 16,401 schedules, 1.1 s. Kills `gate_shut_no_wake`, `gate_sleep_blind`.
 #[test]
 fn loom_team_dismiss() {
-    explore("loom_team_dismiss", 3, || Model::new(2, PARK).end());
+    explore("loom_team_dismiss", 5, || Model::new(2, PARK).end());
 }
 
-/// Two threads share a crew of one worker: one gets the region, or each in turn; the other is told to run inline.
+/// Two threads share a crew of one worker: each gets its region in turn, or one is told to run inline meanwhile.
+///
+/// 3 threads, 3 preemptions: 48,479 schedules, 4.3 s. Kills `crew_hold_relaxed`, `crew_release_relaxed`,
+/// `crew_hold_torn`.
 #[test]
 fn loom_team_shared() {
     explore("loom_team_shared", 3, || {
@@ -229,9 +252,11 @@ fn loom_team_shared() {
 }
 
 /// A region inside a region is told to run inline, on whichever thread its task runs.
+///
+/// 2 threads, no bound on preemptions: 17,453 schedules, 0.9 s. Kills `crew_hold_unchecked`.
 #[test]
 fn loom_team_nested() {
-    explore("loom_team_nested", 3, || {
+    explore("loom_team_nested", ALL, || {
         let model = Model::new(1, PARK);
         let cells = Cells::new(4);
         assert!(model.run(2, |outer| {
@@ -245,9 +270,11 @@ fn loom_team_nested() {
 }
 
 /// A task's panic reaches the caller, with its payload, after everybody left; the next region is whole.
+///
+/// 2 threads, 4 preemptions: 10,574 schedules, 0.7 s. Kills `crew_panic_unmarked`, `crew_panic_late`.
 #[test]
 fn loom_team_panic() {
-    explore("loom_team_panic", 2, || {
+    explore("loom_team_panic", 4, || {
         let model = Model::new(1, PARK);
         let cells = Cells::new(2);
         let panicked = model.crew.run(2, &|_, index| {

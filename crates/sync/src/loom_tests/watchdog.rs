@@ -1,15 +1,18 @@
 //! Models of the watchdog: its end, and the names it reads.
 
-use super::explore;
+use super::{ALL, explore};
 use crate::watchdog::{Heart, Leash};
 use loom::sync::Arc;
 use loom::thread;
 use std::time::Duration;
 
 /// The end of the watch reaches a watchdog that sleeps, or is about to.
+///
+/// 2 threads, no bound on preemptions: 3 schedules, under 0.1 s. Kills `watchdog_stop_no_notify`,
+/// `watchdog_stop_swapped`.
 #[test]
 fn loom_watchdog_stops() {
-    explore("loom_watchdog_stops", 4, || {
+    explore("loom_watchdog_stops", ALL, || {
         let leash = Arc::new(Leash::default());
         let theirs = Arc::clone(&leash);
         let watch = thread::spawn(move || while !theirs.pause(Duration::MAX) {});
@@ -19,9 +22,12 @@ fn loom_watchdog_stops() {
 }
 
 /// Whoever sees a pulse busy sees the name of its phase, new names too.
+///
+/// 2 threads, no bound on preemptions: 29 schedules, under 0.1 s. Kills `watchdog_beat_relaxed`,
+/// `watchdog_look_relaxed`.
 #[test]
 fn loom_watchdog_names() {
-    explore("loom_watchdog_names", 4, || {
+    explore("loom_watchdog_names", ALL, || {
         let heart = Arc::new(Heart::new());
         let theirs = Arc::clone(&heart);
         // The reader is the spawned thread: loom loses the order of a read and a later write to the same atomic when
