@@ -252,7 +252,9 @@ pub(crate) struct EvalArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  selvedge inspect runs/book\n  selvedge inspect runs/book/checkpoints/step-00000700 --digest")]
+#[command(
+    after_help = "Examples:\n  selvedge inspect runs/book\n  selvedge inspect runs/book/checkpoints/step-00000700 --digest"
+)]
 pub(crate) struct InspectArgs {
     /// Run folder or checkpoint [default: the newest run in runs/]
     #[arg(value_name = "RUN_OR_CHECKPOINT")]

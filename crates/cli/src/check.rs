@@ -49,7 +49,9 @@ pub(crate) fn run(args: &CheckArgs, cancel: &CancelToken) -> anyhow::Result<Exit
             compared += 1;
         }
     }
-    println!("{compared} settings of threads, workers, microbatches and instruction sets: the same parameters");
+    println!(
+        "{compared} settings of threads, workers, microbatches and instruction sets: the same parameters"
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -90,14 +92,8 @@ fn train(
     config: &Config,
     resources: &Resources,
 ) -> anyhow::Result<String> {
-    let schedule = Schedule {
-        shape: Shape::Cosine,
-        peak: 1e-2,
-        floor: 0.1,
-        warmup: 3,
-        decay: 0,
-        steps: args.steps,
-    };
+    let schedule =
+        Schedule { shape: Shape::Cosine, peak: 1e-2, floor: 0.1, warmup: 3, decay: 0, steps: args.steps };
     let recipe = Recipe {
         batch: 9,
         context: CONTEXT,

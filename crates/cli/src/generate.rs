@@ -33,7 +33,16 @@ pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<E
         write!(out, "{text}").and_then(|()| out.flush()).context("cannot write the text")
     };
     show(&args.prompt)?;
-    continue_text(&mut cx, &mut generator, &tokenizer, &args.prompt, args.tokens, &sampling, cancel, &mut show)?;
+    continue_text(
+        &mut cx,
+        &mut generator,
+        &tokenizer,
+        &args.prompt,
+        args.tokens,
+        &sampling,
+        cancel,
+        &mut show,
+    )?;
     show("\n")?;
     Ok(if cancel.is_cancelled() { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
 }

@@ -45,7 +45,8 @@ pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         recipe.schedule.shape,
         recipe.schedule.peak,
     );
-    let loss = |loss: Option<f64>| loss.map_or_else(|| "not measured".to_owned(), |loss| format!("{loss:.4}"));
+    let loss =
+        |loss: Option<f64>| loss.map_or_else(|| "not measured".to_owned(), |loss| format!("{loss:.4}"));
     println!(
         "checkpoint  {}: step {}, row {}, training loss {}, held-out loss {}",
         loaded.path.display(),

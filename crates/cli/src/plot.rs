@@ -17,7 +17,9 @@ pub(crate) struct Series<'a> {
 
 /// Lines over a common pair of axes, from 0 (across) and the lowest value (up).
 pub(crate) fn lines(across: &str, up: &str, series: &[Series<'_>]) -> String {
-    let all = || series.iter().flat_map(|s| s.points.iter().copied()).filter(|(x, y)| x.is_finite() && y.is_finite());
+    let all = || {
+        series.iter().flat_map(|s| s.points.iter().copied()).filter(|(x, y)| x.is_finite() && y.is_finite())
+    };
     let right = all().map(|p| p.0).fold(1.0, f64::max);
     let low = all().map(|p| p.1).fold(f64::INFINITY, f64::min).floor().min(1e9);
     let high = all().map(|p| p.1).fold(low + 1.0, f64::max).ceil();
@@ -51,7 +53,8 @@ pub(crate) fn lines(across: &str, up: &str, series: &[Series<'_>]) -> String {
     for (i, one) in series.iter().enumerate() {
         let mut path = String::new();
         for (x, y) in one.points.iter().filter(|(x, y)| x.is_finite() && y.is_finite()) {
-            let _ = write!(path, "{}{:.1} {:.1}", if path.is_empty() { "M" } else { "L" }, x_at(*x), y_at(*y));
+            let _ =
+                write!(path, "{}{:.1} {:.1}", if path.is_empty() { "M" } else { "L" }, x_at(*x), y_at(*y));
         }
         let _ = writeln!(
             svg,

@@ -75,7 +75,8 @@ fn packages(list: &Path) -> anyhow::Result<Vec<Group>> {
 }
 
 fn summary(corpus: &Corpus) -> String {
-    let megabytes = |documents: &[Document]| documents.iter().map(|d| d.text.len()).sum::<usize>() as f64 / 1e6;
+    let megabytes =
+        |documents: &[Document]| documents.iter().map(|d| d.text.len()).sum::<usize>() as f64 / 1e6;
     format!(
         "{} documents, {:.1} MB to train on; {} documents, {:.1} MB of {} held-out groups to validate on",
         corpus.train.len(),

@@ -91,8 +91,9 @@ impl RunFolder {
 
     pub(crate) fn read(&self) -> anyhow::Result<RunFile> {
         let path = self.file(RUN_FILE);
-        let bytes = std::fs::read(&path)
-            .with_context(|| format!("{} is not a run folder: cannot read {}", self.path.display(), path.display()))?;
+        let bytes = std::fs::read(&path).with_context(|| {
+            format!("{} is not a run folder: cannot read {}", self.path.display(), path.display())
+        })?;
         let run: RunFile =
             serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))?;
         if run.version != VERSION {
@@ -130,7 +131,12 @@ impl RunFolder {
 }
 
 impl RunFile {
-    pub(crate) fn new(model: Config, recipe: Recipe, tokenizer: &Tokenizer, corpus: String) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        model: Config,
+        recipe: Recipe,
+        tokenizer: &Tokenizer,
+        corpus: String,
+    ) -> anyhow::Result<Self> {
         let tokenizer = hex(&tokenizer_digest(tokenizer)?);
         Ok(RunFile { version: VERSION, model, recipe, tokenizer, corpus })
     }

@@ -43,7 +43,10 @@ pub(crate) fn run(args: TrainArgs, cancel: &CancelToken) -> anyhow::Result<ExitC
     } else {
         let folder = args.out.as_ref().map_or_else(RunFolder::fresh, RunFolder::new);
         if folder.exists() {
-            bail!("{} already holds a run: go on with --resume, or name another --out", folder.path().display());
+            bail!(
+                "{} already holds a run: go on with --resume, or name another --out",
+                folder.path().display()
+            );
         }
         let recipe = recipe(&args.recipe, &args.model)?;
         // What can be found wrong before any work is.
@@ -61,10 +64,7 @@ pub(crate) fn run(args: TrainArgs, cancel: &CancelToken) -> anyhow::Result<ExitC
     match train(&args, &folder, &file, &tokenizer, &resources, cancel)? {
         Outcome::Finished => Ok(ExitCode::SUCCESS),
         Outcome::Cancelled => {
-            eprintln!(
-                "stopped; go on with: selvedge train --resume --out {}",
-                folder.path().display()
-            );
+            eprintln!("stopped; go on with: selvedge train --resume --out {}", folder.path().display());
             interrupted
         }
     }
@@ -114,7 +114,9 @@ fn resumed(args: &TrainArgs, mut file: RunFile) -> anyhow::Result<RunFile> {
     fn same<T: PartialEq + std::fmt::Display>(flag: &str, asked: Option<T>, has: T) -> anyhow::Result<()> {
         match asked {
             Some(asked) if asked != has => {
-                bail!("--{flag} {asked} differs from the run's {has}: leave it out to resume, or begin a new run")
+                bail!(
+                    "--{flag} {asked} differs from the run's {has}: leave it out to resume, or begin a new run"
+                )
             }
             _ => Ok(()),
         }
@@ -160,7 +162,8 @@ fn train(
     resources: &Resources,
     cancel: &CancelToken,
 ) -> anyhow::Result<Outcome> {
-    let (train, valid) = (folder.tokens("train.tokens", tokenizer)?, folder.tokens("valid.tokens", tokenizer)?);
+    let (train, valid) =
+        (folder.tokens("train.tokens", tokenizer)?, folder.tokens("valid.tokens", tokenizer)?);
     let checkpoints = Checkpoints::new(folder.checkpoints(), args.keep)?;
     // A run killed before its first checkpoint begins again.
     let begun = args.resume && !checkpoints.list()?.is_empty();
@@ -362,10 +365,19 @@ fn samples(
         let sampling = Sampling { temperature: 0.7, top_k: 50, seed: i as u64 };
         let mut text = (*prompt).to_owned();
         let never = CancelToken::new();
-        continue_text(&mut cx, &mut generator, tokenizer, prompt, SAMPLE_TOKENS, &sampling, &never, |piece| {
-            text.push_str(piece);
-            Ok(())
-        })?;
+        continue_text(
+            &mut cx,
+            &mut generator,
+            tokenizer,
+            prompt,
+            SAMPLE_TOKENS,
+            &sampling,
+            &never,
+            |piece| {
+                text.push_str(piece);
+                Ok(())
+            },
+        )?;
         println!("--- sample {} ---\n{text}", i + 1);
         all.push_str(&format!("--- sample {} ---\n{text}\n", i + 1));
     }

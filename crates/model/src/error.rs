@@ -55,7 +55,9 @@ pub enum Error {
         context: usize,
     },
     /// A token the model does not have.
-    #[error("token {token} is outside the vocabulary of {vocab}; is this the tokenizer the model was trained with?")]
+    #[error(
+        "token {token} is outside the vocabulary of {vocab}; is this the tokenizer the model was trained with?"
+    )]
     TokenOutsideVocabulary {
         /// The token.
         token: u32,

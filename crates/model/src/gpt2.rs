@@ -8,8 +8,8 @@ use selvedge_tensor::gelu::Form;
 use selvedge_tensor::{Context, Packed, Real, embedding, gelu, layernorm, linear, residual};
 
 use crate::architecture::{
-    Architecture, Attend, LossSum, Mode, PackedWeights, Rows, Weight, attend, input_output, linear_backward, losses,
-    positions,
+    Architecture, Attend, LossSum, Mode, PackedWeights, Rows, Weight, attend, input_output, linear_backward,
+    losses, positions,
 };
 use crate::config::{Activation, Config};
 use crate::init::DEVIATION;
@@ -254,7 +254,12 @@ impl Gpt2 {
         let shape = self.config.attention(n / time.max(1), time);
         let first = caches.as_ref().map_or(0, |(_, first)| *first);
         embedding::forward(cx, a.embedded.view_mut(), tokens, p.token_embedding.view);
-        embedding::forward_add(cx, a.embedded.view_mut(), &positions(n, time, first), p.position_embedding.view);
+        embedding::forward_add(
+            cx,
+            a.embedded.view_mut(),
+            &positions(n, time, first),
+            p.position_embedding.view,
+        );
         let kept = a.blocks.len();
         for (l, block) in p.blocks.iter().enumerate() {
             let (x, out) = input_output(&a.embedded, &mut a.outs, l);
@@ -286,7 +291,13 @@ impl Gpt2 {
         let eps = self.config.norm_eps;
         let (w, b) = (p.norm_1_weight.row(), p.norm_1_bias.row());
         layernorm::forward(cx, a.norm_1.view_mut(), flat(&mut a.mean_1), flat(&mut a.rstd_1), x, w, b, eps);
-        linear::forward(cx, a.qkv.view_mut(), a.norm_1.view(), p.qkv_weight.operand(), Some(p.qkv_bias.row()));
+        linear::forward(
+            cx,
+            a.qkv.view_mut(),
+            a.norm_1.view(),
+            p.qkv_weight.operand(),
+            Some(p.qkv_bias.row()),
+        );
         attend(cx, a.attn.view_mut(), &mut a.lse, a.qkv.view(), shape, keys);
         let bias = Some(p.attn_out_bias.row());
         linear::forward(cx, proj.view_mut(), a.attn.view(), p.attn_out_weight.operand(), bias);
@@ -294,7 +305,13 @@ impl Gpt2 {
         let (w, b) = (p.norm_2_weight.row(), p.norm_2_bias.row());
         let (mean, rstd) = (flat(&mut a.mean_2), flat(&mut a.rstd_2));
         layernorm::forward(cx, a.norm_2.view_mut(), mean, rstd, a.mid.view(), w, b, eps);
-        linear::forward(cx, a.up.view_mut(), a.norm_2.view(), p.mlp_up_weight.operand(), Some(p.mlp_up_bias.row()));
+        linear::forward(
+            cx,
+            a.up.view_mut(),
+            a.norm_2.view(),
+            p.mlp_up_weight.operand(),
+            Some(p.mlp_up_bias.row()),
+        );
         gelu::forward(cx, a.gelu.view_mut(), a.up.view(), self.form);
         let bias = Some(p.mlp_down_bias.row());
         linear::forward(cx, proj.view_mut(), a.gelu.view(), p.mlp_down_weight.operand(), bias);
@@ -326,7 +343,15 @@ impl Gpt2 {
         layernorm::backward(cx, dres.view_mut(), dw, db, dnorm.view(), a.mid.view(), w, mean, rstd);
         let (dw, db) = (&mut d.attn_out_weight, Some(&mut d.attn_out_bias));
         linear_backward(cx, dattn.view_mut(), dw, db, dres.view(), a.attn.view(), &p.attn_out_weight);
-        attention::backward(cx, dqkv.view_mut(), dattn.view(), a.attn.view(), read(&a.lse), a.qkv.view(), shape);
+        attention::backward(
+            cx,
+            dqkv.view_mut(),
+            dattn.view(),
+            a.attn.view(),
+            read(&a.lse),
+            a.qkv.view(),
+            shape,
+        );
         let (dw, db) = (&mut d.qkv_weight, Some(&mut d.qkv_bias));
         linear_backward(cx, dnorm.view_mut(), dw, db, dqkv.view(), a.norm_1.view(), &p.qkv_weight);
         let (dw, db) = (d.norm_1_weight.row_mut(0), d.norm_1_bias.row_mut(0));
@@ -417,7 +442,8 @@ impl<T: Real> Architecture<T> for Gpt2 {
         let mut packed = Vec::new();
         let head = self.params.head().name.clone();
         self.params.map(&mut |slot: &Slot| {
-            let product = slot.decay && slot.span.rows > 1 && (!slot.name.ends_with("embedding") || slot.name == head);
+            let product =
+                slot.decay && slot.span.rows > 1 && (!slot.name.ends_with("embedding") || slot.name == head);
             packed.push(product.then(|| Packed::new(cx, slot.span.view(params).reversed_axes())));
         });
         PackedWeights(packed)

@@ -45,7 +45,8 @@ impl Span {
     /// If the buffer is too short.
     #[track_caller]
     pub fn view<'a, T>(&self, buffer: &'a [T]) -> ArrayView2<'a, T> {
-        ArrayView2::from_shape((self.rows, self.cols), &buffer[self.range()]).expect("a span has its shape's length")
+        ArrayView2::from_shape((self.rows, self.cols), &buffer[self.range()])
+            .expect("a span has its shape's length")
     }
 }
 
@@ -70,7 +71,13 @@ impl Allocator {
 
 impl Allocator {
     /// The next weight: a matrix, which decays.
-    pub(crate) fn matrix(&mut self, name: impl Into<String>, rows: usize, cols: usize, deviation: f64) -> Slot {
+    pub(crate) fn matrix(
+        &mut self,
+        name: impl Into<String>,
+        rows: usize,
+        cols: usize,
+        deviation: f64,
+    ) -> Slot {
         let span = self.span(rows, cols);
         Slot { name: name.into(), span, init: Init::Normal(deviation), decay: true }
     }

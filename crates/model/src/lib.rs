@@ -16,4 +16,6 @@ pub use error::Error;
 pub use generate::{Generator, Sampling};
 pub use init::{CounterRng, initialize};
 pub use layout::{Init, Layout, Slot, Span};
+/// The kernels models run on, for those who build a context to run one.
+pub use selvedge_tensor as tensor;
 pub use weights::{from_named, named};

@@ -7,7 +7,8 @@ use selvedge_tensor::attention::{self, KvCache};
 use selvedge_tensor::{Context, Packed, Real, embedding, linear, residual, rmsnorm, rope, swiglu};
 
 use crate::architecture::{
-    Architecture, Attend, LossSum, Mode, PackedWeights, Rows, Weight, attend, input_output, linear_backward, losses,
+    Architecture, Attend, LossSum, Mode, PackedWeights, Rows, Weight, attend, input_output, linear_backward,
+    losses,
 };
 use crate::config::Config;
 use crate::init::DEVIATION;
@@ -296,7 +297,15 @@ impl<T: Real> Llama<T> {
         rmsnorm::backward(cx, dres.view_mut(), dw, dnorm.view(), a.mid.view(), w, read(&a.rstd_2));
         let dw = &mut d.attn_out_weight;
         linear_backward(cx, dattn.view_mut(), dw, None, dres.view(), a.attn.view(), &p.attn_out_weight);
-        attention::backward(cx, dqkv.view_mut(), dattn.view(), a.attn.view(), read(&a.lse), a.qkv.view(), shape);
+        attention::backward(
+            cx,
+            dqkv.view_mut(),
+            dattn.view(),
+            a.attn.view(),
+            read(&a.lse),
+            a.qkv.view(),
+            shape,
+        );
         let turned = dqkv.slice_mut(s![.., ..shape.query_cols() + shape.kv_cols()]);
         rope::backward(cx, turned, &self.table, shape.time, 0);
         let dw = &mut d.qkv_weight;
@@ -382,7 +391,8 @@ impl<T: Real> Architecture<T> for Llama<T> {
         let mut packed = Vec::new();
         let head = self.params.head().name.clone();
         self.params.map(&mut |slot: &Slot| {
-            let product = slot.decay && slot.span.rows > 1 && (!slot.name.ends_with("embedding") || slot.name == head);
+            let product =
+                slot.decay && slot.span.rows > 1 && (!slot.name.ends_with("embedding") || slot.name == head);
             packed.push(product.then(|| Packed::new(cx, slot.span.view(params).reversed_axes())));
         });
         PackedWeights(packed)

@@ -19,7 +19,12 @@ pub fn named<'a>(
 ///
 /// # Errors
 /// [`Error::MissingTensor`], [`Error::Shape`] or [`Error::Dtype`] where the file does not fit the layout.
-pub fn from_named(layout: &Layout, file: &SafeTensors<'_>, prefix: &str, path: &Path) -> Result<Vec<f32>, Error> {
+pub fn from_named(
+    layout: &Layout,
+    file: &SafeTensors<'_>,
+    prefix: &str,
+    path: &Path,
+) -> Result<Vec<f32>, Error> {
     let mut params = vec![0.0; layout.len()];
     for slot in layout.slots() {
         let name = format!("{prefix}{}", slot.name);

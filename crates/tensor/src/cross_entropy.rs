@@ -35,7 +35,12 @@ pub fn forward_backward<T: Real>(
 /// # Panics
 /// As [`forward_backward`].
 #[track_caller]
-pub fn forward<T: Real>(cx: &mut Context<T>, losses: &mut [T], logits: ArrayViewMut2<'_, T>, targets: &[u32]) {
+pub fn forward<T: Real>(
+    cx: &mut Context<T>,
+    losses: &mut [T],
+    logits: ArrayViewMut2<'_, T>,
+    targets: &[u32],
+) {
     run(cx, losses, logits, targets, false);
 }
 
@@ -48,7 +53,12 @@ fn run<T: Real>(
     gradient: bool,
 ) {
     let (n, v) = logits.dim();
-    assert!(n == targets.len() && n == losses.len(), "{n} rows, {} targets, {} losses", targets.len(), losses.len());
+    assert!(
+        n == targets.len() && n == losses.len(),
+        "{n} rows, {} targets, {} losses",
+        targets.len(),
+        losses.len()
+    );
     let isa = cx.isa();
     let logits = chunks(logits.as_slice_mut().expect("contiguous logits"), ROWS * v);
     cx.for_each((logits, chunks(losses, ROWS)), |index, (logits, losses)| {

@@ -25,7 +25,12 @@ pub fn forward<T: Real>(
     table: ArrayView2<'_, T>,
 ) {
     let (n, c) = out.dim();
-    assert!(n == tokens.len() && c == table.ncols(), "{} tokens of {:?} into ({n}, {c})", tokens.len(), table.dim());
+    assert!(
+        n == tokens.len() && c == table.ncols(),
+        "{} tokens of {:?} into ({n}, {c})",
+        tokens.len(),
+        table.dim()
+    );
     let table_rows = table.nrows();
     let table = table.to_slice().expect("contiguous table");
     let out = out.as_slice_mut().expect("contiguous out");
@@ -73,7 +78,12 @@ pub fn backward<T: Real>(
     tokens: &[u32],
 ) {
     let (n, c) = dout.dim();
-    assert!(n == tokens.len() && c == dtable.ncols(), "{} tokens of ({n}, {c}) into {:?}", tokens.len(), dtable.dim());
+    assert!(
+        n == tokens.len() && c == dtable.ncols(),
+        "{} tokens of ({n}, {c}) into {:?}",
+        tokens.len(),
+        dtable.dim()
+    );
     let dout = dout.to_slice().expect("contiguous dout");
     let isa = cx.isa();
     let vocabulary = dtable.nrows();

@@ -39,7 +39,12 @@ pub fn forward<T: Real>(cx: &mut Context<T>, mut y: ArrayViewMut2<'_, T>, x: Arr
 /// # Panics
 /// As [`forward`].
 #[track_caller]
-pub fn backward<T: Real>(cx: &mut Context<T>, mut dx: ArrayViewMut2<'_, T>, x: ArrayView2<'_, T>, form: Form) {
+pub fn backward<T: Real>(
+    cx: &mut Context<T>,
+    mut dx: ArrayViewMut2<'_, T>,
+    x: ArrayView2<'_, T>,
+    form: Form,
+) {
     assert_eq!(dx.dim(), x.dim(), "gelu gradient and input");
     let (dx, x) = (dx.as_slice_mut().expect("contiguous dx"), x.to_slice().expect("contiguous x"));
     let isa = cx.isa();

@@ -63,7 +63,12 @@ pub fn backward<T: Real>(
 ) {
     let (n, c) = x.dim();
     assert!(
-        dx.dim() == (n, c) && dy.dim() == (n, c) && mean.len() == n && rstd.len() == n && dw.len() == c && db.len() == c,
+        dx.dim() == (n, c)
+            && dy.dim() == (n, c)
+            && mean.len() == n
+            && rstd.len() == n
+            && dw.len() == c
+            && db.len() == c,
         "layernorm backward of ({n}, {c}) into {:?} from {:?}",
         dx.dim(),
         dy.dim()

@@ -10,7 +10,7 @@ pub(crate) mod pack;
 mod product;
 
 pub use pack::Packed;
-pub(crate) use product::{block_product, block_scratch};
 pub use product::{Init, Operand, product};
+pub(crate) use product::{block_product, block_scratch};
 
-pub(crate) use kernel::{tile_chain, TileShape};
+pub(crate) use kernel::{TileShape, tile_chain};

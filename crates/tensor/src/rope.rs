@@ -49,7 +49,13 @@ impl<T: Real> Table<T> {
 /// # Panics
 /// If a row is not a whole number of heads, or a position lies outside the table.
 #[track_caller]
-pub fn forward<T: Real>(cx: &mut Context<T>, x: ArrayViewMut2<'_, T>, table: &Table<T>, time: usize, first: usize) {
+pub fn forward<T: Real>(
+    cx: &mut Context<T>,
+    x: ArrayViewMut2<'_, T>,
+    table: &Table<T>,
+    time: usize,
+    first: usize,
+) {
     turn(cx, x, table, time, first, false);
 }
 
@@ -58,7 +64,13 @@ pub fn forward<T: Real>(cx: &mut Context<T>, x: ArrayViewMut2<'_, T>, table: &Ta
 /// # Panics
 /// As [`forward`].
 #[track_caller]
-pub fn backward<T: Real>(cx: &mut Context<T>, dx: ArrayViewMut2<'_, T>, table: &Table<T>, time: usize, first: usize) {
+pub fn backward<T: Real>(
+    cx: &mut Context<T>,
+    dx: ArrayViewMut2<'_, T>,
+    table: &Table<T>,
+    time: usize,
+    first: usize,
+) {
     turn(cx, dx, table, time, first, true);
 }
 

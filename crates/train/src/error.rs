@@ -101,7 +101,9 @@ pub enum Error {
     },
 
     /// Workers saw different parameters.
-    #[error("step {step}: workers saw different parameters, R = {divergence}; this is a defect of the program")]
+    #[error(
+        "step {step}: workers saw different parameters, R = {divergence}; this is a defect of the program"
+    )]
     Diverged {
         /// The step.
         step: u64,

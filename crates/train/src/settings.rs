@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use selvedge_model::tensor::Isa;
 use selvedge_sync::CancelToken;
-use selvedge_tensor::Isa;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -138,7 +138,11 @@ impl Resources {
             return Err(Error::setting("threads", self.threads, "from 1 to 4096"));
         }
         if self.workers == 0 || self.workers > recipe.shards {
-            return Err(Error::setting("workers", self.workers, "from 1 to the number of shards; use more shards"));
+            return Err(Error::setting(
+                "workers",
+                self.workers,
+                "from 1 to the number of shards; use more shards",
+            ));
         }
         if self.microbatch == 0 {
             return Err(Error::setting("microbatch", self.microbatch, "at least 1 sequence"));
@@ -167,7 +171,8 @@ mod tests {
     use crate::schedule::Shape;
 
     pub(crate) fn recipe(batch: usize, shards: usize) -> Recipe {
-        let schedule = Schedule { shape: Shape::Constant, peak: 1e-3, floor: 0.1, warmup: 0, decay: 0, steps: 1 };
+        let schedule =
+            Schedule { shape: Shape::Constant, peak: 1e-3, floor: 0.1, warmup: 0, decay: 0, steps: 1 };
         Recipe {
             batch,
             context: 8,

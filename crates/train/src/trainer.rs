@@ -4,17 +4,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use selvedge_model::tensor::adamw::AdamW;
+use selvedge_model::tensor::global_norm;
 use selvedge_model::{Architecture, Config, LossSum, build, initialize, named};
-use selvedge_tensor::adamw::AdamW;
-use selvedge_tensor::global_norm;
 use serde_json::json;
 
 use crate::Error;
 use crate::checkpoint::{Loaded, ManifestData, NamedTensor, SaveRequest, parameters_digest};
 use crate::loader::Batch;
 use crate::settings::{Recipe, Resources};
-use crate::workers::Workers;
 pub use crate::workers::OnStuck;
+use crate::workers::Workers;
 
 /// Name of the checkpoint file that holds the parameters.
 pub const PARAMETERS: &str = "parameters.safetensors";
@@ -99,7 +99,16 @@ impl Trainer {
         let params = initialize(model.layout(), recipe.seed);
         let workers = Workers::new(&*model, &recipe, resources, on_stuck)?;
         let zeros = vec![0.0; params.len()];
-        Ok(Trainer { m: zeros.clone(), v: zeros, model, recipe, params, step: 0, workers, partial: Vec::new() })
+        Ok(Trainer {
+            m: zeros.clone(),
+            v: zeros,
+            model,
+            recipe,
+            params,
+            step: 0,
+            workers,
+            partial: Vec::new(),
+        })
     }
 
     /// The state of a checkpoint. The rows the next step reads begin at `loaded.manifest.state.row`.
@@ -116,12 +125,13 @@ impl Trainer {
     ) -> Result<Self, Error> {
         let mut trainer = Trainer::new(config, recipe, resources, on_stuck)?;
         let state = &loaded.manifest.state;
-        let differs = |field, found: &serde_json::Value, expected: &serde_json::Value| Error::CheckpointConfig {
-            path: loaded.path.clone(),
-            field,
-            found: found.to_string(),
-            expected: expected.to_string(),
-        };
+        let differs =
+            |field, found: &serde_json::Value, expected: &serde_json::Value| Error::CheckpointConfig {
+                path: loaded.path.clone(),
+                field,
+                found: found.to_string(),
+                expected: expected.to_string(),
+            };
         let model = json!(trainer.model.config());
         if state.model != model {
             return Err(differs("model", &state.model, &model));
@@ -204,7 +214,8 @@ impl Trainer {
         if !norm.is_finite() || !loss.sum.is_finite() {
             let layout = self.model.layout();
             let name = |at: usize| layout.slot_at(at).map_or_else(String::new, |slot| slot.name.clone());
-            let bad_params = global_norm::first_non_finite(cx, &self.params).map(|at| ("parameter", name(at)));
+            let bad_params =
+                global_norm::first_non_finite(cx, &self.params).map(|at| ("parameter", name(at)));
             let bad_grads = || global_norm::first_non_finite(cx, grads).map(|at| ("gradient", name(at)));
             let (what, tensor) =
                 bad_params.or_else(bad_grads).unwrap_or_else(|| ("loss", "the sum of losses".to_owned()));

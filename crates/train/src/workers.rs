@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ndarray::ArrayViewMut2;
+use selvedge_model::tensor::Context;
 use selvedge_model::{Architecture, LossSum, Mode, Rows};
 use selvedge_sync::{CancelToken, Pulse, Reduction, RegionError, StallReport, Team, Watchdog, chunks, items};
-use selvedge_tensor::Context;
 
 use crate::Error;
 use crate::loader::Batch;
@@ -76,9 +76,11 @@ impl Workers {
         let rows = (0..recipe.shards).map(|s| recipe.shard(s).1).max().unwrap_or(0);
         let microbatch = resources.microbatch.min(rows);
         let mode = if resources.recompute { Mode::Recompute } else { Mode::Train };
-        let acts = model
-            .activations(microbatch, recipe.context, mode)
-            .max(model.activations(microbatch, recipe.context, Mode::Evaluate));
+        let acts = model.activations(microbatch, recipe.context, mode).max(model.activations(
+            microbatch,
+            recipe.context,
+            Mode::Evaluate,
+        ));
         let dinput = rows * recipe.context * model.config().channels;
         let each = (resources.threads / count).max(1);
         let workers = pulses
@@ -290,7 +292,8 @@ impl Worker {
             let at = (start + first) * time..(start + first + count) * time;
             let part = Rows { tokens: &batch.tokens[at.clone()], targets: &batch.targets[at], time };
             let dinput = &mut self.dinput[first * time * channels..][..count * time * channels];
-            let dinput = ArrayViewMut2::from_shape((count * time, channels), dinput).expect("rows of channels");
+            let dinput =
+                ArrayViewMut2::from_shape((count * time, channels), dinput).expect("rows of channels");
             let (cx, acts) = (&mut self.cx, &mut self.acts);
             model.loss_and_gradient(cx, params, &mut shard.grads, acts, mode, part, dinput, &mut shard.loss);
         }

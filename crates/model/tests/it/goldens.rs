@@ -89,7 +89,8 @@ fn adamw_and_clipping_agree_with_pytorch() {
     assert!(difference(&v, &f32s(&file, "v5")) < 1e-6);
     for case in ["over", "under"] {
         let parts: Vec<Vec<f32>> = (0..3).map(|i| f32s(&file, &format!("clip.{case}.grad.{i}"))).collect();
-        let clipped: Vec<f32> = (0..3).flat_map(|i| f32s(&file, &format!("clip.{case}.clipped.{i}"))).collect();
+        let clipped: Vec<f32> =
+            (0..3).flat_map(|i| f32s(&file, &format!("clip.{case}.clipped.{i}"))).collect();
         let flat = parts.concat();
         let norm = global_norm::global_norm(cx, &flat, &mut Vec::new());
         let want = f64::from(f32s(&file, &format!("clip.{case}.norm"))[0]);

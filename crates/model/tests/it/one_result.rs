@@ -12,7 +12,8 @@ fn loss_and_gradient_depend_on_the_data_alone() {
         let model = build::<f32>(config.clone()).unwrap();
         let params = params(&*model, 5);
         let (time, batch) = (13, 4);
-        let (inputs, targets) = (tokens(batch * time, config.vocab, 1), tokens(batch * time, config.vocab, 2));
+        let (inputs, targets) =
+            (tokens(batch * time, config.vocab, 1), tokens(batch * time, config.vocab, 2));
         let rows = Rows { tokens: &inputs, targets: &targets, time };
         let want = gradient(&mut Context::solo(), &config, &params, rows, batch, Mode::Train);
         assert!(want.1.iter().any(|&g| g != 0.0));

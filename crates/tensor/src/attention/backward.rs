@@ -207,9 +207,15 @@ mod tests {
 
     fn shapes() -> impl Strategy<Value = Shape> {
         let time = prop_oneof![Just(1usize), 2usize..9, 60usize..70];
-        (1usize..3, time, 1usize..3, 1usize..3, 1usize..7).prop_map(|(batch, time, kv_heads, group, head_size)| {
-            Shape { batch, time, heads: kv_heads * group, kv_heads, head_size }
-        })
+        (1usize..3, time, 1usize..3, 1usize..3, 1usize..7).prop_map(
+            |(batch, time, kv_heads, group, head_size)| Shape {
+                batch,
+                time,
+                heads: kv_heads * group,
+                kv_heads,
+                head_size,
+            },
+        )
     }
 
     proptest! {

@@ -53,7 +53,12 @@ impl<T: Real> KvCache<T> {
             kv_heads: self.kv_heads,
             head_size: self.head_size,
         };
-        assert!(first + k.nrows() <= self.capacity(), "{} positions from {first} on into a cache of {}", k.nrows(), self.capacity());
+        assert!(
+            first + k.nrows() <= self.capacity(),
+            "{} positions from {first} on into a cache of {}",
+            k.nrows(),
+            self.capacity()
+        );
         pack(team, &shape, self.blocks, first, k, v, &mut self.keys, &mut self.values);
     }
 

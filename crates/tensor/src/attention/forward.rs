@@ -110,7 +110,14 @@ struct Queries<'a, T> {
 }
 
 impl<T: Real> Queries<'_, T> {
-    fn attend(&self, kv: PackedKv<'_, T>, kv_head: usize, out: &mut Tile<'_, T>, lse: &mut [T], scratch: &mut [T]) {
+    fn attend(
+        &self,
+        kv: PackedKv<'_, T>,
+        kv_head: usize,
+        out: &mut Tile<'_, T>,
+        lse: &mut [T],
+        scratch: &mut [T],
+    ) {
         let (rows, d) = self.q.dim();
         let lens = [BLOCK * BLOCK, BLOCK * d, ROWS * BLOCK, BLOCK, BLOCK];
         let [scores, queries, weights, highest, total] = carve(scratch, lens);
@@ -132,7 +139,8 @@ impl<T: Real> Queries<'_, T> {
                 let scale = T::from_f64(self.shape.scale());
                 let scores = &mut scores[row * BLOCK..][..BLOCK];
                 let state = (highest[row], total[row]);
-                (highest[row], total[row]) = fold_row(self.isa, scores, out.row_mut(row), state, visible, scale);
+                (highest[row], total[row]) =
+                    fold_row(self.isa, scores, out.row_mut(row), state, visible, scale);
             }
             self.weigh(scores, values, weights, out, block);
         }
@@ -173,7 +181,13 @@ impl<T: Real> Queries<'_, T> {
             let k = self.visible(row, block);
             let left: &[T] = if whole {
                 let view = ArrayView2::from_shape((rows, BLOCK), &scores[..rows * BLOCK]);
-                pack_rows(self.isa, view.expect("the scratch is of this shape"), row, height, &mut panel[..height * k]);
+                pack_rows(
+                    self.isa,
+                    view.expect("the scratch is of this shape"),
+                    row,
+                    height,
+                    &mut panel[..height * k],
+                );
                 panel
             } else {
                 &scores[row * BLOCK..]

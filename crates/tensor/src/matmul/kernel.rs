@@ -66,7 +66,13 @@ fn narrow_body<T: Real>(shape: TileShape, init: Init<'_, T>, a: &[T], b: &[T], c
 }
 
 #[inline(always)]
-fn by_rows<T: Real, const N: usize>(shape: TileShape, init: Init<'_, T>, a: &[T], b: &[T], c: &mut Tile<'_, T>) {
+fn by_rows<T: Real, const N: usize>(
+    shape: TileShape,
+    init: Init<'_, T>,
+    a: &[T],
+    b: &[T],
+    c: &mut Tile<'_, T>,
+) {
     match shape.rows {
         1 => chain::<T, 1, N>(shape, init, a, b, c),
         2 => chain::<T, 2, N>(shape, init, a, b, c),
@@ -113,7 +119,9 @@ fn chain<T: Real, const M: usize, const N: usize>(
 /// in [`store`]: an accumulator they touched would live in memory, not in registers.
 #[inline(always)]
 fn load<T: Real, const N: usize>(from: &[T], cols: usize) -> [T; N] {
-    if cols == N && let Some(row) = from.first_chunk::<N>() {
+    if cols == N
+        && let Some(row) = from.first_chunk::<N>()
+    {
         return *row;
     }
     let mut row = [T::ZERO; N];

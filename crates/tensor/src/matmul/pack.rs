@@ -30,7 +30,13 @@ pub(crate) fn pack_rows<T: Real>(isa: Isa, a: ArrayView2<'_, T>, first: usize, r
 }
 
 /// Packs columns `first..first + cols` of `b` (k x cols) as one panel of `width` columns, `panel[k][col]`.
-pub(crate) fn pack_cols<T: Real>(isa: Isa, b: ArrayView2<'_, T>, first: usize, width: usize, panel: &mut [T]) {
+pub(crate) fn pack_cols<T: Real>(
+    isa: Isa,
+    b: ArrayView2<'_, T>,
+    first: usize,
+    width: usize,
+    panel: &mut [T],
+) {
     let cols = width.min(b.ncols() - first);
     let b = b.slice_move(ndarray::s![.., first..first + cols]);
     if cols < width {

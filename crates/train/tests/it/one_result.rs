@@ -1,0 +1,92 @@
+//! Parameters are a function of model, recipe and data, whatever the schedule.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use selvedge_model::CounterRng;
+use selvedge_model::tensor::Isa;
+use selvedge_train::evaluate::evaluate;
+use selvedge_train::settings::{Fault, Recipe, Resources};
+use selvedge_train::trainer::Trainer;
+
+use super::*;
+
+/// Waits a different short while before each microbatch.
+fn delays(stream: u64) -> Fault {
+    let rng = CounterRng::new(stream, 1);
+    Arc::new(move |point, _| {
+        let key = point.step * 64 + point.shard as u64 * 8 + point.microbatch as u64;
+        std::thread::sleep(Duration::from_micros(rng.at(key) % 400));
+    })
+}
+
+#[test]
+fn threads_workers_microbatches_and_instruction_sets_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = tokens(folder.path(), "train.tokens", 3000);
+    for config in configs() {
+        let want = digest(&config, &plain(), &tokens, 1);
+        for isa in Isa::available() {
+            for (i, threads) in [1, 2, 3, 4, 8].into_iter().enumerate() {
+                for (j, workers) in [1, 2, 4].into_iter().enumerate() {
+                    let resources = Resources {
+                        workers,
+                        isa,
+                        microbatch: 1 + (i + j) % 2,
+                        recompute: (i + j) % 3 == 2,
+                        fault: Some(delays((i * 3 + j) as u64)),
+                        ..Resources::new(threads, CONTEXT)
+                    };
+                    let got = digest(&config, &resources, &tokens, workers);
+                    assert_eq!(got, want, "{:?} under {resources:?}", config.arch);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_number_of_shards_is_part_of_the_recipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = tokens(folder.path(), "train.tokens", 3000);
+    let train = |recipe: Recipe| {
+        let mut loader = loader(&tokens, 1);
+        let mut trainer = Trainer::new(configs()[0].clone(), recipe, &plain(), None).unwrap();
+        for _ in 0..3 {
+            trainer.train_step(&loader.next().unwrap()).unwrap();
+        }
+        trainer.digest()
+    };
+    // Not a promise, but the reason why shards are saved with the run: another tree, other roundings.
+    assert_ne!(train(recipe()), train(Recipe { shards: 1, ..recipe() }));
+}
+
+#[test]
+fn evaluation_counts_every_window_once_for_any_workers() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = tokens(folder.path(), "valid.tokens", 1000);
+    let mut found = Vec::new();
+    for workers in [1, 2, 3, 4] {
+        let resources = Resources { workers, ..Resources::new(workers, CONTEXT) };
+        let mut trainer = Trainer::new(configs()[1].clone(), recipe(), &resources, None).unwrap();
+        found.push(evaluate(&mut trainer, &tokens, CONTEXT, None, &[2; VOCAB]).unwrap());
+    }
+    assert!(found.windows(2).all(|pair| pair[0] == pair[1]), "{found:?}");
+    let windows = (1000 - 1) / CONTEXT as u64;
+    assert_eq!(found[0].loss.tokens, windows * CONTEXT as u64);
+    assert_eq!(found[0].bytes, 2 * found[0].loss.tokens);
+}
+
+#[test]
+fn the_loss_falls() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = tokens(folder.path(), "train.tokens", 3000);
+    for config in configs() {
+        let mut loader = loader(&tokens, 1);
+        let mut trainer = Trainer::new(config, recipe(), &plain(), None).unwrap();
+        let losses: Vec<f64> =
+            (0..STEPS).map(|_| trainer.train_step(&loader.next().unwrap()).unwrap().loss.mean()).collect();
+        assert!(losses[0] > 3.5 && losses[STEPS as usize - 1] < losses[0] - 0.5, "{losses:?}");
+        assert_eq!(trainer.check_divergence().unwrap(), 0.0);
+    }
+}

@@ -1,0 +1,62 @@
+//! A run cut anywhere and resumed on other threads ends with the parameters of the unbroken run.
+
+use selvedge_train::checkpoint::latest_good;
+use selvedge_train::run::{Event, Outcome};
+use selvedge_train::settings::Resources;
+use selvedge_train::trainer::Trainer;
+use selvedge_train::{Error, settings::Recipe};
+
+use super::*;
+
+#[test]
+fn cancelled_at_every_step_and_resumed_the_result_is_that_of_the_unbroken_run() {
+    for config in configs() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut trainer = Trainer::new(config.clone(), recipe(), &plain(), None).unwrap();
+        assert_eq!(run(folder.path(), 0).train(&mut trainer, |_| {}).unwrap(), Outcome::Finished);
+        let want = trainer.digest();
+
+        for stop in [1, 2, 7, 10, STEPS - 1] {
+            let folder = tempfile::tempdir().unwrap();
+            let broken = run(folder.path(), 0);
+            let cancel = broken.cancel.clone();
+            let mut trainer = Trainer::new(config.clone(), recipe(), &plain(), None).unwrap();
+            let outcome = broken.train(&mut trainer, |event| {
+                if let Event::Step(report, _) = event
+                    && report.step + 1 == stop
+                {
+                    cancel.cancel();
+                }
+            });
+            assert_eq!(outcome.unwrap(), Outcome::Cancelled);
+            assert_eq!(trainer.steps_done(), stop, "the step under way is finished, no other begun");
+            drop(trainer);
+
+            let loaded = latest_good(&folder.path().join("checkpoints")).unwrap();
+            assert_eq!(loaded.manifest.state.step, stop);
+            let resources = Resources { workers: 2, ..Resources::new(3, CONTEXT) };
+            let mut trainer = Trainer::resume(config.clone(), recipe(), &resources, None, &loaded).unwrap();
+            let rest = run(folder.path(), loaded.manifest.state.row);
+            assert_eq!(rest.train(&mut trainer, |_| {}).unwrap(), Outcome::Finished);
+            assert_eq!(trainer.digest(), want, "stopped after {stop} steps");
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_model_or_recipe_is_refused() {
+    let [config, other] = configs();
+    let folder = tempfile::tempdir().unwrap();
+    let mut trainer = Trainer::new(config.clone(), recipe(), &plain(), None).unwrap();
+    run(folder.path(), 0).train(&mut trainer, |_| {}).unwrap();
+    let loaded = latest_good(&folder.path().join("checkpoints")).unwrap();
+    let error = Trainer::resume(other, recipe(), &plain(), None, &loaded).unwrap_err();
+    assert!(matches!(error, Error::CheckpointConfig { field: "model", .. }), "{error}");
+    let changed = Recipe { clip: 0.5, ..recipe() };
+    let error = Trainer::resume(config.clone(), changed, &plain(), None, &loaded).unwrap_err();
+    assert!(matches!(error, Error::CheckpointConfig { field: "recipe", .. }), "{error}");
+    let mut longer = recipe();
+    longer.schedule.steps = 2 * STEPS;
+    let trainer = Trainer::resume(config, longer, &plain(), None, &loaded).unwrap();
+    assert_eq!(trainer.steps_done(), STEPS);
+}
