@@ -30,6 +30,10 @@ fn every_fault(base: &SimStore, keep: usize, old: Option<&SaveRequest>, new: &Sa
     let clean = base.fork(Fault::None);
     over(&clean, keep).save(new).unwrap();
     let operations = clean.log();
+    for crash in crashes() {
+        let found = over(&clean.after(crash), keep).latest_good();
+        assert!(found.is_ok_and(|loaded| holds(&loaded, new)), "saved, then {crash:?}");
+    }
     let next = request(1000, 0.125, None);
     let mut outcomes = [0_u32; 2];
     for at in 0..operations.len() as u32 {
@@ -128,4 +132,5 @@ fn a_full_disk_is_said_to_be_full() {
         "{error}"
     );
     assert!(error.to_string().contains("free some space"), "{error}");
+    assert!(store.list(Path::new(DIR)).unwrap().is_empty(), "what was written gives its room back at once");
 }
