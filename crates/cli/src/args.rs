@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use selvedge_model::Arch;
 use selvedge_train::schedule::Shape;
 
 /// Train, evaluate and run GPT-class language models: the same bits on any number of threads.
@@ -70,14 +71,16 @@ pub(crate) struct TrainArgs {
     #[arg(long, help_heading = "Resources")]
     pub(crate) recompute: bool,
     /// Longest silence of a thread, in seconds, before the run fails
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, help_heading = "Resources")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, help_heading = "Resources",
+        value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     pub(crate) deadline: u64,
 
     /// Steps between evaluations, each with a checkpoint [default: a tenth of the run]
     #[arg(long, value_name = "STEPS", help_heading = "Looking up and saving")]
     pub(crate) eval_every: Option<u64>,
     /// Windows of the held-out text an evaluation covers
-    #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Looking up and saving")]
+    #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Looking up and saving",
+        value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) eval_windows: u64,
     /// Steps between further checkpoints; 0 for none
     #[arg(long, value_name = "STEPS", default_value_t = 0, help_heading = "Looking up and saving")]
@@ -91,6 +94,15 @@ pub(crate) struct TrainArgs {
 pub(crate) enum ArchArg {
     Gpt2,
     Llama,
+}
+
+impl From<ArchArg> for Arch {
+    fn from(arch: ArchArg) -> Arch {
+        match arch {
+            ArchArg::Gpt2 => Arch::Gpt2,
+            ArchArg::Llama => Arch::Llama,
+        }
+    }
 }
 
 /// The model. Fixed for the life of a run.

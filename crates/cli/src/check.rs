@@ -19,6 +19,7 @@ use selvedge_train::trainer::Trainer;
 
 use crate::INTERRUPTED;
 use crate::args::CheckArgs;
+use crate::say::result;
 
 const VOCAB: usize = 67;
 const CONTEXT: usize = 24;
@@ -37,7 +38,7 @@ pub(crate) fn run(args: &CheckArgs, cancel: &CancelToken) -> anyhow::Result<Exit
     for config in [Config::gpt2(VOCAB, CONTEXT, 2, 2, 32), wide] {
         let plain = Resources { isa: Isa::detect(), ..Resources::new(1, CONTEXT) };
         let want = train(args, &tokens, &config, &plain)?;
-        println!("{:?}: {want}", config.arch);
+        result!("{:?}: {want}", config.arch)?;
         for resources in settings(args.delays) {
             if cancel.is_cancelled() {
                 return Ok(ExitCode::from(INTERRUPTED));
@@ -49,9 +50,9 @@ pub(crate) fn run(args: &CheckArgs, cancel: &CancelToken) -> anyhow::Result<Exit
             compared += 1;
         }
     }
-    println!(
+    result!(
         "{compared} settings of threads, workers, microbatches and instruction sets: the same parameters"
-    );
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 

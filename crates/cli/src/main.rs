@@ -1,5 +1,4 @@
 //! The `selvedge` binary: arguments and wiring only; all that computes lives in the crates it calls.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 
 mod args;
 mod check;
@@ -11,8 +10,10 @@ mod plot;
 mod prepare;
 mod progress;
 mod run_folder;
+mod say;
 mod signals;
 mod train;
+mod unfinished;
 
 use std::process::ExitCode;
 
@@ -36,11 +37,15 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Check(args) => check::run(&args, &cancel),
     };
-    outcome.unwrap_or_else(|error| fail(&error))
+    match outcome {
+        Ok(code) => code,
+        Err(error) if say::reader_left(&error) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
 }
 
 /// One line: what went wrong, where, and its causes.
 fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
+    say::remark!("error: {error:#}");
     ExitCode::FAILURE
 }

@@ -1,16 +1,19 @@
 //! Figures of a run as CSV, one line a step or an evaluation; a resumed run goes on where its checkpoint was.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use selvedge_train::fs_atomic;
 
 /// A CSV file whose first column counts steps.
+///
+/// Each line goes to the system at once: a checkpoint of a step must never be there without the step's line, or a
+/// run that is killed and resumed has a gap.
 #[derive(Debug)]
 pub(crate) struct Metrics {
-    out: BufWriter<File>,
+    out: File,
     path: PathBuf,
 }
 
@@ -31,17 +34,14 @@ impl Metrics {
         }
         fs_atomic::write(path, text.as_bytes())?;
         let file = OpenOptions::new().append(true).open(path).with_context(place)?;
-        Ok(Metrics { out: BufWriter::new(file), path: path.to_owned() })
+        Ok(Metrics { out: file, path: path.to_owned() })
     }
 
     /// Appends a line.
     pub(crate) fn line(&mut self, line: &str) -> anyhow::Result<()> {
-        writeln!(self.out, "{line}").with_context(|| format!("cannot write {}", self.path.display()))
-    }
-
-    /// Hands what was appended to the system.
-    pub(crate) fn flush(&mut self) -> anyhow::Result<()> {
-        self.out.flush().with_context(|| format!("cannot write {}", self.path.display()))
+        // In one piece, so that a kill leaves no half of it.
+        let line = format!("{line}\n");
+        self.out.write_all(line.as_bytes()).with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
 
@@ -68,10 +68,8 @@ mod tests {
         for step in 1..=5 {
             metrics.line(&format!("{step},{}.5", step)).unwrap();
         }
-        metrics.flush().unwrap();
         let mut metrics = Metrics::open(&path, "step,loss", 3).unwrap();
         metrics.line("4,9.5").unwrap();
-        metrics.flush().unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "step,loss\n1,1.5\n2,2.5\n3,3.5\n4,9.5\n");
         assert_eq!(points(&path, 0, 1)[3], (4.0, 9.5));
     }

@@ -12,7 +12,7 @@ use selvedge_train::tokens::TokenWriter;
 
 use crate::args::TrainArgs;
 use crate::progress::Stage;
-use crate::run_folder::{RunFolder, tokenizer_digest};
+use crate::run_folder::{RunFolder, TOKENIZER, TRAIN_TOKENS, VALID_TOKENS, tokenizer_digest};
 
 /// Documents tokenized before their tokens are written: bounds the memory, whatever the corpus.
 const DOCUMENTS: usize = 512;
@@ -35,10 +35,11 @@ pub(crate) fn prepare(
         return Ok(None);
     }
     let tokenizer = learn(&corpus, vocab, threads)?;
-    std::fs::create_dir_all(folder.path())
-        .with_context(|| format!("cannot create the run folder {}", folder.path().display()))?;
-    tokenizer.save(folder.file("tokenizer.json"))?;
-    for (name, documents) in [("train.tokens", &corpus.train), ("valid.tokens", &corpus.valid)] {
+    if cancel.is_cancelled() {
+        return Ok(None);
+    }
+    tokenizer.save(folder.file(TOKENIZER))?;
+    for (name, documents) in [(TRAIN_TOKENS, &corpus.train), (VALID_TOKENS, &corpus.valid)] {
         if !tokenize(&tokenizer, documents, &folder.file(name), threads, cancel)? {
             return Ok(None);
         }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::say::remark;
+
 /// One stage of the work.
 #[derive(Clone, Debug)]
 pub(crate) struct Stage {
@@ -65,9 +67,9 @@ impl Stage {
     /// Prints a line above the bar.
     pub(crate) fn line(&self, text: &str) {
         if self.terminal {
-            self.bar.suspend(|| eprintln!("{text}"));
+            self.bar.suspend(|| remark!("{text}"));
         } else {
-            eprintln!("{text}");
+            remark!("{text}");
         }
     }
 
@@ -79,7 +81,7 @@ impl Stage {
     /// Ends the stage with a line about what came of it.
     pub(crate) fn finish(&self, result: &str) {
         self.bar.finish_and_clear();
-        eprintln!("{result} ({})", seconds(self.start.elapsed()));
+        remark!("{result} ({})", seconds(self.start.elapsed()));
     }
 
     /// Ends the stage without a word.

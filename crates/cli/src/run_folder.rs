@@ -24,6 +24,12 @@ use serde::{Deserialize, Serialize};
 /// Where runs go unless `--out` says otherwise.
 const RUNS: &str = "runs";
 const RUN_FILE: &str = "run.json";
+/// The tokenizer.
+pub(crate) const TOKENIZER: &str = "tokenizer.json";
+/// Tokens to train on.
+pub(crate) const TRAIN_TOKENS: &str = "train.tokens";
+/// Tokens to evaluate on.
+pub(crate) const VALID_TOKENS: &str = "valid.tokens";
 const VERSION: u32 = 1;
 
 /// What `run.json` holds.
@@ -92,10 +98,14 @@ impl RunFolder {
     pub(crate) fn read(&self) -> anyhow::Result<RunFile> {
         let path = self.file(RUN_FILE);
         let bytes = std::fs::read(&path).with_context(|| {
-            format!("{} is not a run folder: cannot read {}", self.path.display(), path.display())
+            format!(
+                "{} is not a run folder, or its run was stopped before it began; name another, or train without --resume: cannot read {}",
+                self.path.display(),
+                path.display()
+            )
         })?;
-        let run: RunFile =
-            serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))?;
+        let run: RunFile = serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is damaged; restore it or train anew", path.display()))?;
         if run.version != VERSION {
             bail!("{} has version {}, this program reads {VERSION}", path.display(), run.version);
         }
@@ -112,10 +122,18 @@ impl RunFolder {
 
     /// The tokenizer, checked to be the one of the run.
     pub(crate) fn tokenizer(&self, run: &RunFile) -> anyhow::Result<Tokenizer> {
-        let path = self.file("tokenizer.json");
+        let path = self.file(TOKENIZER);
         let tokenizer = Tokenizer::load(&path)?;
         if hex(&tokenizer_digest(&tokenizer)?) != run.tokenizer {
             bail!("{} is not the tokenizer of this run; restore it or train anew", path.display());
+        }
+        if tokenizer.vocab_size() != run.model.vocab {
+            bail!(
+                "{} has a model with a vocabulary of {}, its tokenizer has {}; restore it or train anew",
+                self.file(RUN_FILE).display(),
+                run.model.vocab,
+                tokenizer.vocab_size()
+            );
         }
         Ok(tokenizer)
     }

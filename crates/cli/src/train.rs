@@ -1,15 +1,15 @@
 //! `selvedge train`: from text, or from a run cut short, to a trained model and samples.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
-use selvedge_model::{Config, Generator, Sampling};
+use anyhow::bail;
+use selvedge_model::{Arch, Config, Generator, Sampling};
 use selvedge_sync::{CancelToken, Team};
 use selvedge_tensor::{Context, Isa};
 use selvedge_tokenizer::Tokenizer;
+use selvedge_train::Error;
 use selvedge_train::checkpoint::Checkpoints;
 use selvedge_train::run::{Event, Outcome, Run};
 use selvedge_train::schedule::{Schedule, Shape};
@@ -17,13 +17,15 @@ use selvedge_train::settings::{Recipe, Resources};
 use selvedge_train::trainer::{OnStuck, Trainer};
 
 use crate::INTERRUPTED;
-use crate::args::{ArchArg, ModelArgs, RecipeArgs, TrainArgs};
+use crate::args::{ModelArgs, RecipeArgs, TrainArgs};
 use crate::generate::continue_text;
 use crate::metrics::{Metrics, points};
 use crate::plot::{Series, lines};
 use crate::prepare::prepare;
 use crate::progress::Stage;
-use crate::run_folder::{RunFile, RunFolder, byte_lengths};
+use crate::run_folder::{RunFile, RunFolder, TRAIN_TOKENS, VALID_TOKENS, byte_lengths};
+use crate::say::{remark, result};
+use crate::unfinished::Unfinished;
 
 /// Prompts of the samples after training: Rust, since the default corpus is, and an empty page.
 const PROMPTS: [&str; 3] = ["fn main() {", "/// Returns ", "impl"];
@@ -51,20 +53,31 @@ pub(crate) fn run(args: TrainArgs, cancel: &CancelToken) -> anyhow::Result<ExitC
         let recipe = recipe(&args.recipe, &args.model)?;
         // What can be found wrong before any work is.
         model(&args.model, 1 << 16)?;
+        resources(&args, &recipe, isa).validate(&recipe)?;
+        let checkpoints = Checkpoints::new(folder.checkpoints(), args.keep)?;
+        if !checkpoints.list()?.is_empty() {
+            bail!("{} holds checkpoints of another run: name another --out", checkpoints.dir().display());
+        }
         let vocab = args.model.vocab.unwrap_or(4096);
+        // What fails or is stopped from here to the last line leaves nothing behind.
+        let unfinished = Unfinished::begin(&folder)?;
         let Some((tokenizer, corpus)) = prepare(&args, &folder, vocab, recipe.seed, cancel)? else {
             return interrupted;
         };
         let config = model(&args.model, tokenizer.vocab_size())?;
         let file = RunFile::new(config, recipe, &tokenizer, corpus)?;
+        for name in [TRAIN_TOKENS, VALID_TOKENS] {
+            folder.tokens(name, &tokenizer)?.windows(file.recipe.context)?;
+        }
         folder.write(&file)?;
+        unfinished.complete();
         (folder, file, tokenizer)
     };
     let resources = resources(&args, &file.recipe, isa);
     match train(&args, &folder, &file, &tokenizer, &resources, cancel)? {
         Outcome::Finished => Ok(ExitCode::SUCCESS),
         Outcome::Cancelled => {
-            eprintln!("stopped; go on with: selvedge train --resume --out {}", folder.path().display());
+            remark!("stopped; go on with: selvedge train --resume --out {}", folder.path().display());
             interrupted
         }
     }
@@ -73,9 +86,9 @@ pub(crate) fn run(args: TrainArgs, cancel: &CancelToken) -> anyhow::Result<ExitC
 fn model(args: &ModelArgs, vocab: usize) -> anyhow::Result<Config> {
     let (context, layers) = (args.context.unwrap_or(256), args.layers.unwrap_or(5));
     let (heads, channels) = (args.heads.unwrap_or(6), args.channels.unwrap_or(384));
-    let mut config = match args.arch.unwrap_or(ArchArg::Llama) {
-        ArchArg::Gpt2 => Config::gpt2(vocab, context, layers, heads, channels),
-        ArchArg::Llama => Config::llama(vocab, context, layers, heads, channels),
+    let mut config = match args.arch.map_or(Arch::Llama, Arch::from) {
+        Arch::Gpt2 => Config::gpt2(vocab, context, layers, heads, channels),
+        Arch::Llama => Config::llama(vocab, context, layers, heads, channels),
     };
     config.kv_heads = args.kv_heads.unwrap_or(heads);
     config.tied = !args.untied;
@@ -109,6 +122,11 @@ fn recipe(args: &RecipeArgs, model: &ModelArgs) -> anyhow::Result<Recipe> {
     Ok(recipe)
 }
 
+/// A choice as its flag spells it.
+fn name(choice: impl std::fmt::Debug) -> String {
+    format!("{choice:?}").to_lowercase()
+}
+
 /// The run's own settings, with more or fewer steps if asked; any other setting that differs is refused.
 fn resumed(args: &TrainArgs, mut file: RunFile) -> anyhow::Result<RunFile> {
     fn same<T: PartialEq + std::fmt::Display>(flag: &str, asked: Option<T>, has: T) -> anyhow::Result<()> {
@@ -121,7 +139,13 @@ fn resumed(args: &TrainArgs, mut file: RunFile) -> anyhow::Result<RunFile> {
             _ => Ok(()),
         }
     }
+    if !args.data.is_empty() {
+        bail!(
+            "--data has no part in --resume, which goes on with the run's own tokens: leave one of the two out"
+        );
+    }
     let (m, r) = (&file.model, &file.recipe);
+    same("arch", args.model.arch.map(Arch::from).map(name), name(m.arch))?;
     same("vocab", args.model.vocab, m.vocab)?;
     same("context", args.model.context, m.context)?;
     same("layers", args.model.layers, m.layers)?;
@@ -135,6 +159,8 @@ fn resumed(args: &TrainArgs, mut file: RunFile) -> anyhow::Result<RunFile> {
     same("warmup", args.recipe.warmup, r.schedule.warmup)?;
     same("weight-decay", args.recipe.weight_decay, r.weight_decay)?;
     same("clip", args.recipe.clip, r.clip)?;
+    same("schedule", args.recipe.schedule.map(Shape::from).map(name), name(r.schedule.shape))?;
+    same("untied", args.model.untied.then_some(true), !m.tied)?;
     if let Some(steps) = args.recipe.steps {
         file.recipe.schedule.steps = steps;
     }
@@ -162,27 +188,32 @@ fn train(
     resources: &Resources,
     cancel: &CancelToken,
 ) -> anyhow::Result<Outcome> {
-    let (train, valid) =
-        (folder.tokens("train.tokens", tokenizer)?, folder.tokens("valid.tokens", tokenizer)?);
+    let (train, valid) = (folder.tokens(TRAIN_TOKENS, tokenizer)?, folder.tokens(VALID_TOKENS, tokenizer)?);
     let checkpoints = Checkpoints::new(folder.checkpoints(), args.keep)?;
-    // A run killed before its first checkpoint begins again.
-    let begun = args.resume && !checkpoints.list()?.is_empty();
+    let loaded = match args.resume.then(|| checkpoints.latest_good()) {
+        None => None,
+        Some(Ok(loaded)) => Some(loaded),
+        // A run killed before its first checkpoint begins again.
+        Some(Err(Error::NoCheckpoint { skipped, .. })) if skipped.is_empty() => None,
+        Some(Err(error)) => return Err(error.into()),
+    };
     let on_stuck: OnStuck = Arc::new(|report| {
-        eprintln!(
+        remark!(
             "error: {} does not come back from {:?} after {:.0?}; ending the process, the last checkpoint is intact",
-            report.who, report.phase, report.silent_for
+            report.who,
+            report.phase,
+            report.silent_for
         );
         #[expect(clippy::exit, reason = "a thread that does not come back cannot be joined")]
         std::process::exit(1);
     });
     let (config, recipe) = (file.model.clone(), file.recipe.clone());
-    let (mut trainer, row) = if begun {
-        let loaded = checkpoints.latest_good()?;
+    let (mut trainer, row) = if let Some(loaded) = loaded {
         for skipped in &loaded.skipped {
-            eprintln!("passed over a checkpoint: {skipped}");
+            remark!("passed over a checkpoint: {skipped}");
         }
         let trainer = Trainer::resume(config, recipe, resources, Some(on_stuck), &loaded)?;
-        eprintln!("resumed from {}", loaded.path.display());
+        remark!("resumed from {}", loaded.path.display());
         (trainer, loaded.manifest.state.row)
     } else {
         (Trainer::new(config, recipe, resources, Some(on_stuck))?, 0)
@@ -214,10 +245,10 @@ fn train(
         return Err(error);
     }
     if outcome == Outcome::Finished {
-        eprintln!("{} steps in {:.0} s", trainer.steps_done(), start.elapsed().as_secs_f64());
-        println!("parameters {}", trainer.digest());
+        remark!("{} steps in {:.0} s", trainer.steps_done(), start.elapsed().as_secs_f64());
+        result!("parameters {}", trainer.digest())?;
         samples(folder, &trainer, tokenizer, resources)?;
-        eprintln!("run folder: {}", folder.path().display());
+        remark!("run folder: {}", folder.path().display());
     }
     Ok(outcome)
 }
@@ -225,7 +256,7 @@ fn train(
 fn announce(trainer: &Trainer, resources: &Resources, folder: &RunFolder) {
     let (config, recipe, memory) = (trainer.model().config(), trainer.recipe(), trainer.memory());
     let mb = |bytes: usize| bytes as f64 / 1e6;
-    eprintln!(
+    remark!(
         "{:?}, {:.1} M parameters: {} layers, {} heads, {} channels, context {}, vocabulary {}",
         config.arch,
         trainer.model().layout().parameters() as f64 / 1e6,
@@ -235,7 +266,7 @@ fn announce(trainer: &Trainer, resources: &Resources, folder: &RunFolder) {
         config.context,
         config.vocab,
     );
-    eprintln!(
+    remark!(
         "{} steps of {} x {} tokens in {} shards, on {} threads under {} workers, {}",
         recipe.schedule.steps,
         recipe.batch,
@@ -245,7 +276,7 @@ fn announce(trainer: &Trainer, resources: &Resources, folder: &RunFolder) {
         resources.workers,
         resources.isa,
     );
-    eprintln!(
+    remark!(
         "memory: {:.0} MB (parameters {:.0}, gradients {:.0}, moments {:.0}, activations {:.0}); run folder {}",
         mb(memory.total()),
         mb(memory.parameters),
@@ -274,12 +305,14 @@ struct Watch {
 impl Watch {
     fn new(folder: &RunFolder, trainer: &Trainer) -> anyhow::Result<Self> {
         let (recipe, done) = (trainer.recipe(), trainer.steps_done());
+        let last = recipe.schedule.steps.saturating_sub(1);
         let header = "step,loss,gradient_norm,learning_rate,seconds,seconds_waited";
         let header_valid = "step,loss,bits_per_byte,tokens,bytes,divergence";
         Ok(Watch {
             stage: Stage::steps(recipe.schedule.steps, done),
             steps: Metrics::open(&folder.file("steps.csv"), header, done)?,
-            evaluations: Metrics::open(&folder.file("evaluations.csv"), header_valid, done)?,
+            // A finished run that is resumed evaluates its last step again.
+            evaluations: Metrics::open(&folder.file("evaluations.csv"), header_valid, done.min(last))?,
             folder: folder.clone(),
             tokens: recipe.batch * recipe.context,
             total: recipe.schedule.steps,
@@ -308,7 +341,7 @@ impl Watch {
                 let valid = self.valid.map_or(String::new(), |bpb| format!(", held out {bpb:.3} bits/byte"));
                 self.stage.at(done, format!("loss {loss:.3}{valid}, {rate:.0} tokens/s"));
                 if !self.stage.is_terminal() && done.is_multiple_of((self.total / 20).max(1)) {
-                    eprintln!("step {done}/{}: loss {loss:.3}, {rate:.0} tokens/s", self.total);
+                    remark!("step {done}/{}: loss {loss:.3}, {rate:.0} tokens/s", self.total);
                 }
             }
             Event::Evaluated(done, found, divergence) => {
@@ -338,8 +371,6 @@ impl Watch {
 
     /// Brings the figures and the plot on the disk up to date.
     fn save(&mut self) -> anyhow::Result<()> {
-        self.steps.flush()?;
-        self.evaluations.flush()?;
         let training = points(&self.folder.file("steps.csv"), 0, 1);
         let valid = points(&self.folder.file("evaluations.csv"), 0, 1);
         let series = [
@@ -378,9 +409,8 @@ fn samples(
                 Ok(())
             },
         )?;
-        println!("--- sample {} ---\n{text}", i + 1);
         all.push_str(&format!("--- sample {} ---\n{text}\n", i + 1));
     }
-    std::io::stdout().flush().context("cannot write the samples")?;
-    Ok(selvedge_train::fs_atomic::write(&folder.file("samples.txt"), all.as_bytes())?)
+    selvedge_train::fs_atomic::write(&folder.file("samples.txt"), all.as_bytes())?;
+    result!("{}", all.trim_end_matches('\n'))
 }
