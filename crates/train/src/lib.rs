@@ -1,4 +1,4 @@
-//! See the crate README.
+#![doc = include_str!("../README.md")]
 
 pub mod checkpoint;
 pub mod corpus;
