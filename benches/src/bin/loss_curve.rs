@@ -4,7 +4,7 @@
 //! weights, batches, learning rates, and our losses. `compare` reads both curves and says how far apart they are.
 #![expect(clippy::print_stdout, reason = "a command-line program")]
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ enum Args {
         ours: PathBuf,
         theirs: PathBuf,
         /// Largest difference of a step's loss, in nats
-        #[arg(long, default_value_t = 0.02)]
+        #[arg(long, default_value_t = 1e-3)]
         band: f64,
     },
 }
@@ -142,7 +142,7 @@ fn compare(ours: &Path, theirs: &Path, band: f64) -> anyhow::Result<()> {
     if worst.1 <= band { Ok(()) } else { bail!("outside the band of {band}") }
 }
 
-fn curve(path: &Path) -> anyhow::Result<HashMap<u64, f64>> {
+fn curve(path: &Path) -> anyhow::Result<BTreeMap<u64, f64>> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let point = |line: &str| -> anyhow::Result<(u64, f64)> {
         let (step, loss) = line.split_once(',').context("no comma")?;

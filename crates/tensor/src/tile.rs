@@ -55,16 +55,18 @@ impl<'a, T: Real> Tile<'a, T> {
     #[inline(always)]
     pub(crate) fn row(&self, r: usize) -> &[T] {
         assert!(r < self.rows, "row {r} of {}", self.rows);
+        let start = self.start.wrapping_add(r * self.stride);
         // SAFETY: the constructors keep `rows` rows of `cols` elements, `stride` apart, inside the borrow.
-        unsafe { std::slice::from_raw_parts(self.start.add(r * self.stride), self.cols) }
+        unsafe { std::slice::from_raw_parts(start, self.cols) }
     }
 
     /// Row `r` of the rectangle, to write.
     #[inline(always)]
     pub(crate) fn row_mut(&mut self, r: usize) -> &mut [T] {
         assert!(r < self.rows, "row {r} of {}", self.rows);
+        let start = self.start.wrapping_add(r * self.stride);
         // SAFETY: as in `row`; exclusive through `&mut self`.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(r * self.stride), self.cols) }
+        unsafe { std::slice::from_raw_parts_mut(start, self.cols) }
     }
 
     /// Rows `first..first + rows`, columns `col..col + cols`, borrowed from this tile.

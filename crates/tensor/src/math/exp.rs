@@ -15,10 +15,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     let n = clamped.mul_add(std::f32::consts::LOG2_E, ROUND) - ROUND;
     let r = n.mul_add(-LN2_HIGH, clamped);
     let r = n.mul_add(-LN2_LOW, r);
-    let p = horner(
-        r,
-        [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1],
-    );
+    let p = horner(r, [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5]);
     let mantissa = p.mul_add(r * r, r) + 1.0;
     // Two factors of half the exponent each reach the subnormal range and overflow without a branch.
     let bits = n as i32;

@@ -6,8 +6,7 @@ use super::{exp, horner};
 #[inline(always)]
 pub(crate) fn tanh(x: f32) -> f32 {
     let z = x * x;
-    let small =
-        horner(z, [-5.704_988_7e-3, 2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328_2e-1]);
+    let small = horner(z, [-0.005_704_988_7, 0.020_639_088, -0.053_739_715, 0.133_314_42, -0.333_332_8]);
     let small = (small * z).mul_add(x, x);
     let a = x.abs();
     let large = 1.0 - 2.0 / (exp(a + a) + 1.0);
