@@ -1,6 +1,7 @@
 //! Training as a whole: one result, resume, faults, leaks.
 //!
 //! What counts threads does so in a process of its own.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod faults;
 mod leaks;
