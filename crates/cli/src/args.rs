@@ -17,7 +17,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Train a model on text, from the text to samples
-    Train(TrainArgs),
+    Train(Box<TrainArgs>),
     /// Continue a text with a trained model
     Generate(GenerateArgs),
     /// Loss and bits per byte of a trained model on held-out text

@@ -5,6 +5,7 @@ mod check;
 mod eval;
 mod generate;
 mod inspect;
+mod memory;
 mod metrics;
 mod plot;
 mod prepare;
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error),
     };
     let outcome = match Cli::parse().command {
-        Command::Train(args) => train::run(args, &cancel),
+        Command::Train(args) => train::run(*args, &cancel),
         Command::Generate(args) => generate::run(&args, &cancel),
         Command::Eval(args) => eval::run(&args, &cancel),
         Command::Inspect(args) => inspect::run(&args),

@@ -21,6 +21,8 @@ use selvedge_train::settings::Recipe;
 use selvedge_train::tokens::TokenFile;
 use serde::{Deserialize, Serialize};
 
+use crate::memory;
+
 /// Where runs go unless `--out` says otherwise.
 const RUNS: &str = "runs";
 const RUN_FILE: &str = "run.json";
@@ -111,6 +113,7 @@ impl RunFolder {
         }
         run.model.validate().with_context(|| path.display().to_string())?;
         run.recipe.validate().with_context(|| path.display().to_string())?;
+        memory::check_model(&run.model).with_context(|| path.display().to_string())?;
         Ok(run)
     }
 

@@ -19,6 +19,7 @@ use selvedge_train::trainer::{OnStuck, Trainer};
 use crate::INTERRUPTED;
 use crate::args::{ModelArgs, RecipeArgs, TrainArgs};
 use crate::generate::continue_text;
+use crate::memory;
 use crate::metrics::{Metrics, points};
 use crate::plot::{Series, lines};
 use crate::prepare::prepare;
@@ -52,13 +53,14 @@ pub(crate) fn run(args: TrainArgs, cancel: &CancelToken) -> anyhow::Result<ExitC
         }
         let recipe = recipe(&args.recipe, &args.model)?;
         // What can be found wrong before any work is.
-        model(&args.model, 1 << 16)?;
-        resources(&args, &recipe, isa).validate(&recipe)?;
+        let vocab = args.model.vocab.unwrap_or(4096);
+        let resources = resources(&args, &recipe, isa);
+        resources.validate(&recipe)?;
+        memory::check_run(&model(&args.model, vocab)?, &recipe, &resources)?;
         let checkpoints = Checkpoints::new(folder.checkpoints(), args.keep)?;
         if !checkpoints.list()?.is_empty() {
             bail!("{} holds checkpoints of another run: name another --out", checkpoints.dir().display());
         }
-        let vocab = args.model.vocab.unwrap_or(4096);
         // What fails or is stopped from here to the last line leaves nothing behind.
         let unfinished = Unfinished::begin(&folder)?;
         let Some((tokenizer, corpus)) = prepare(&args, &folder, vocab, recipe.seed, cancel)? else {
@@ -74,6 +76,8 @@ pub(crate) fn run(args: TrainArgs, cancel: &CancelToken) -> anyhow::Result<ExitC
         (folder, file, tokenizer)
     };
     let resources = resources(&args, &file.recipe, isa);
+    resources.validate(&file.recipe)?;
+    memory::check_run(&file.model, &file.recipe, &resources)?;
     match train(&args, &folder, &file, &tokenizer, &resources, cancel)? {
         Outcome::Finished => Ok(ExitCode::SUCCESS),
         Outcome::Cancelled => {
