@@ -44,7 +44,7 @@ pub(crate) struct TrainArgs {
     /// File or folder of text to train on; may be given several times
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Vec<PathBuf>,
-    /// List of packages whose Rust sources are the corpus: lines of NAME<TAB>FOLDER (what `cargo xtask train` passes)
+    /// List of packages whose Rust sources are the corpus: lines of a name, a tab and a folder (what `cargo xtask train` passes)
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     pub(crate) packages: Option<PathBuf>,
     /// Folder of the run; by default the next free one of runs/run-0001, runs/run-0002, …

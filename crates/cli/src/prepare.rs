@@ -62,7 +62,7 @@ fn sources(args: &TrainArgs, seed: u64, threads: usize) -> anyhow::Result<(Vec<G
     Ok((args.data.iter().map(group).collect(), Options { seed, threads, ..Options::default() }))
 }
 
-/// Reads lines of NAME<TAB>FOLDER.
+/// Reads lines of a name, a tab and a folder.
 fn packages(list: &Path) -> anyhow::Result<Vec<Group>> {
     let text = std::fs::read_to_string(list).with_context(|| format!("cannot read {}", list.display()))?;
     let mut groups = Vec::new();

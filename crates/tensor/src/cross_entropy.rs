@@ -15,7 +15,7 @@ pub const IGNORE: u32 = u32::MAX;
 /// Rows a task takes.
 const ROWS: usize = 8;
 
-/// Writes each row's loss, −ln softmax(logits)[target] in nats, to `losses` (N) and turns `logits` (N, V)
+/// Writes each row's loss, −ln of the softmax at its target, in nats, to `losses` (N) and turns `logits` (N, V)
 /// into the gradient of their **sum**. Rows whose target is [`IGNORE`] lose 0 and get gradient 0.
 ///
 /// # Panics

@@ -1,4 +1,4 @@
-//! Embedding: out[n] = table[token[n]], with an optional second table indexed by position.
+//! Embedding: row n of the output is the table's row of token n; a second table may be added by position.
 //!
 //! The gradient of a table is added row after row in the order of the tokens; a task owns columns, so
 //! that repeated tokens need neither locks nor atomics.

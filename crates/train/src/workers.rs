@@ -92,7 +92,8 @@ impl Workers {
             .collect::<Result<_, Error>>()?;
         let whole = match count {
             1 => None,
-            _ => Some(Context::new(Team::new(resources.threads.max(count))?, resources.isa)),
+            // With fewer threads than workers, a thread runs several workers' shares one after another.
+            _ => Some(Context::new(Team::new(resources.threads)?, resources.isa)),
         };
         let len = model.layout().len();
         let shard = |index| Shard { index, grads: vec![0.0; len], loss: LossSum::default() };
