@@ -71,22 +71,22 @@ fn transpose_into<T: Real>(isa: Isa, source: ArrayView2<'_, T>, out: &mut [T], s
         return;
     }
     // Columns adjacent along k: turn blocks that fit in the first-level cache.
-    for k0 in (0..k).step_by(BLOCK) {
-        let depth = BLOCK.min(k - k0);
-        for n0 in (0..n).step_by(BLOCK) {
-            let width = BLOCK.min(n - n0);
-            let mut columns: [&[T]; BLOCK] = [&[]; BLOCK];
-            for (j, column) in columns.iter_mut().enumerate().take(width) {
-                let view = source.slice_move(ndarray::s![k0..k0 + depth, n0 + j]);
-                *column = view.to_slice().unwrap_or_default();
-            }
+    let turned = source.reversed_axes();
+    for n0 in (0..n).step_by(BLOCK) {
+        let width = BLOCK.min(n - n0);
+        let mut columns: [&[T]; BLOCK] = [&[]; BLOCK];
+        for (j, column) in columns.iter_mut().enumerate().take(width) {
+            *column = turned.index_axis_move(ndarray::Axis(0), n0 + j).to_slice().unwrap_or_default();
+        }
+        for k0 in (0..k).step_by(BLOCK) {
+            let depth = BLOCK.min(k - k0);
             let out = &mut out[k0 * stride + n0..];
             match (depth, width) {
-                (BLOCK, BLOCK) => turn_16(isa, &columns, out, stride),
-                (BLOCK, ROWS) => turn_rows(isa, &columns, out, stride),
+                (BLOCK, BLOCK) => turn_16(isa, &columns, k0, out, stride),
+                (BLOCK, ROWS) => turn_rows(isa, &columns, k0, out, stride),
                 _ => {
                     for (j, column) in columns[..width].iter().enumerate() {
-                        for (i, &x) in column.iter().enumerate() {
+                        for (i, &x) in column[k0..k0 + depth].iter().enumerate() {
                             out[i * stride + j] = x;
                         }
                     }
@@ -97,28 +97,28 @@ fn transpose_into<T: Real>(isa: Isa, source: ArrayView2<'_, T>, out: &mut [T], s
 }
 
 dispatch! {
-    fn turn_16<T>(columns: &[&[T]; BLOCK], out: &mut [T], stride: usize) = turn_16_body;
+    fn turn_16<T>(columns: &[&[T]; BLOCK], k0: usize, out: &mut [T], stride: usize) = turn_16_body;
 }
 dispatch! {
-    fn turn_rows<T>(columns: &[&[T]; BLOCK], out: &mut [T], stride: usize) = turn_rows_body;
+    fn turn_rows<T>(columns: &[&[T]; BLOCK], k0: usize, out: &mut [T], stride: usize) = turn_rows_body;
 }
 
 #[inline(always)]
-fn turn_16_body<T: Real>(columns: &[&[T]; BLOCK], out: &mut [T], stride: usize) {
-    turn::<T, BLOCK>(columns, out, stride);
+fn turn_16_body<T: Real>(columns: &[&[T]; BLOCK], k0: usize, out: &mut [T], stride: usize) {
+    turn::<T, BLOCK>(columns, k0, out, stride);
 }
 
 #[inline(always)]
-fn turn_rows_body<T: Real>(columns: &[&[T]; BLOCK], out: &mut [T], stride: usize) {
-    turn::<T, ROWS>(columns, out, stride);
+fn turn_rows_body<T: Real>(columns: &[&[T]; BLOCK], k0: usize, out: &mut [T], stride: usize) {
+    turn::<T, ROWS>(columns, k0, out, stride);
 }
 
 /// Turns a block of N columns, 16 deep, over arrays of constant size.
 #[inline(always)]
-fn turn<T: Real, const N: usize>(columns: &[&[T]; BLOCK], out: &mut [T], stride: usize) {
+fn turn<T: Real, const N: usize>(columns: &[&[T]; BLOCK], k0: usize, out: &mut [T], stride: usize) {
     let mut block = [[T::ZERO; N]; BLOCK];
     for (j, column) in columns[..N].iter().enumerate() {
-        let column = &column[..BLOCK];
+        let column = &column[k0..k0 + BLOCK];
         for i in 0..BLOCK {
             block[i][j] = column[i];
         }
