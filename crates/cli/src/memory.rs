@@ -5,37 +5,58 @@ use anyhow::bail;
 use selvedge_model::{Config, Mode, build};
 use selvedge_train::settings::{Recipe, Resources};
 
+/// Bytes of one value.
+const F32: f64 = 4.0;
+
+/// What a run needs, in bytes. In f64: settings can be large enough to overflow any integer.
+struct Need {
+    state: f64,
+    gradients: f64,
+    activations: f64,
+}
+
+impl Need {
+    fn new(parameters: f64, activations: f64, recipe: &Recipe) -> Self {
+        Need {
+            state: F32 * parameters * 3.0,
+            gradients: F32 * parameters * recipe.shards as f64,
+            activations: F32 * activations,
+        }
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let all = self.state + self.gradients + self.activations;
+        match total().filter(|&total| all > total) {
+            None => Ok(()),
+            Some(total) => bail!(
+                "the run needs {:.1} GB of memory ({:.1} for parameters and moments, {:.1} for gradients, {:.1} for activations), this machine has {:.1}: use a smaller model, batch, context or microbatch, or fewer shards",
+                all / 1e9,
+                self.state / 1e9,
+                self.gradients / 1e9,
+                self.activations / 1e9,
+                total / 1e9,
+            ),
+        }
+    }
+}
+
 /// Refuses a run that is larger than the machine's memory.
-///
-/// In f64: settings can be large enough to overflow any integer.
 pub(crate) fn check_run(config: &Config, recipe: &Recipe, resources: &Resources) -> anyhow::Result<()> {
-    const F32: f64 = 4.0;
-    let model = build::<f32>(config.clone())?;
-    let parameters = model.layout().len() as f64;
+    let workers = resources.workers as f64;
     let rows = (recipe.batch as f64 / recipe.shards as f64).ceil();
+    let dinput = rows * recipe.context as f64 * config.channels as f64;
+    // Planning a model takes time and memory that grow with its layers and its context: not for one that is far
+    // too large.
+    Need::new(matrices(config), dinput * workers, recipe).check()?;
+    let model = build::<f32>(config.clone())?;
     let mode = if resources.recompute { Mode::Recompute } else { Mode::Train };
     let each = model.activations(1, recipe.context, mode) as f64 * rows.min(resources.microbatch as f64);
-    let dinput = rows * recipe.context as f64 * config.channels as f64;
-    let state = F32 * parameters * 3.0;
-    let gradients = F32 * parameters * recipe.shards as f64;
-    let activations = F32 * (each + dinput) * resources.workers as f64;
-    let all = state + gradients + activations;
-    match total().filter(|&total| all > total) {
-        None => Ok(()),
-        Some(total) => bail!(
-            "the run needs {:.1} GB of memory ({:.1} for parameters and moments, {:.1} for gradients, {:.1} for activations), this machine has {:.1}: use a smaller model, batch, context or microbatch, or fewer shards",
-            all / 1e9,
-            state / 1e9,
-            gradients / 1e9,
-            activations / 1e9,
-            total / 1e9,
-        ),
-    }
+    Need::new(model.layout().len() as f64, (each + dinput) * workers, recipe).check()
 }
 
 /// Refuses a model whose parameters alone are larger than the machine's memory.
 pub(crate) fn check_model(config: &Config) -> anyhow::Result<()> {
-    let bytes = build::<f32>(config.clone())?.layout().len() as f64 * 4.0;
+    let bytes = F32 * matrices(config);
     match total().filter(|&total| bytes > total) {
         None => Ok(()),
         Some(total) => bail!(
@@ -44,6 +65,13 @@ pub(crate) fn check_model(config: &Config) -> anyhow::Result<()> {
             total / 1e9
         ),
     }
+}
+
+/// Parameters that a model of either wiring has at the least.
+fn matrices(config: &Config) -> f64 {
+    let (layers, channels) = (config.layers as f64, config.channels as f64);
+    let block = 2.0 * channels * channels + 2.0 * channels * config.hidden as f64;
+    layers * block + config.vocab as f64 * channels
 }
 
 /// Bytes of memory and swap; `None` where the system does not say.
@@ -62,13 +90,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_small_run_fits_and_a_huge_one_is_refused_with_its_parts() {
+    fn a_small_run_fits_and_a_huge_one_is_refused() {
         if total().is_none() {
             return;
         }
         let small = Config::llama(300, 32, 2, 2, 32);
         check_model(&small).unwrap();
         let huge = Config::llama(1 << 20, 32, 4096, 2, 1 << 18);
+        assert!(matrices(&small) <= build::<f32>(small.clone()).unwrap().layout().parameters() as f64);
         let error = check_model(&huge).unwrap_err().to_string();
         assert!(error.contains("GB of memory"), "{error}");
     }

@@ -45,7 +45,7 @@ impl Unfinished {
                     name.strip_prefix(&format!(".{file}.")).and_then(|rest| rest.strip_suffix(".tmp"));
                 middle.is_some_and(|id| id.bytes().all(|byte| byte.is_ascii_digit()))
             };
-            if files.contains(&&*name) || files.iter().any(|file| temporary(file)) {
+            if files.contains(&&*name) || files.iter().any(temporary) {
                 let _ = fs::remove_file(entry.path());
             }
         }
