@@ -165,6 +165,4 @@ fn bad_requests_of_a_good_run() {
         home.run(line).refused(parts);
     }
     assert!(!home.path("missing").exists());
-    // An end of text that comes with no text at all.
-    home.run("generate  --run run --tokens 0").code();
 }
