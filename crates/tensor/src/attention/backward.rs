@@ -228,6 +228,16 @@ mod tests {
             prop_assert!(worst < 1e-12, "worst {worst}");
         }
 
+        /// Several blocks whose highest scores differ widely, so that what was folded before must shrink.
+        #[test]
+        fn forward_agrees_with_the_definition_over_many_blocks(time in 130usize..260, seed in any::<u64>()) {
+            let shape = Shape { batch: 1, time, heads: 2, kv_heads: 1, head_size: 5 };
+            let qkv = random(seed, (time, shape.qkv_cols())) * 3.0;
+            let (out, _) = run(&mut Context::solo(), &qkv, &shape);
+            let worst = (&out - &reference(&qkv, &shape)).mapv(f64::abs).fold(0.0, |a: f64, &b| a.max(b));
+            prop_assert!(worst < 1e-11, "worst {worst}");
+        }
+
         #[test]
         fn backward_agrees_with_differences(shape in shapes(), seed in any::<u64>()) {
             let qkv = random(seed, (shape.batch * shape.time, shape.qkv_cols()));

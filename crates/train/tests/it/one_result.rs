@@ -77,6 +77,27 @@ fn evaluation_counts_every_window_once_for_any_workers() {
     assert_eq!(found[0].bytes, 2 * found[0].loss.tokens);
 }
 
+/// AdamW forgets the scale of gradients, so parameters cannot tell a sum from a mean; the moments can.
+#[test]
+fn the_optimizer_sees_the_clipped_mean_gradient() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = tokens(folder.path(), "train.tokens", 3000);
+    for clip in [0.0, 0.05] {
+        let recipe = Recipe { clip, ..recipe() };
+        let mut trainer = Trainer::new(configs()[0].clone(), recipe, &plain(), None).unwrap();
+        let report = trainer.train_step(&loader(&tokens, 1).next().unwrap()).unwrap();
+        let saved = trainer.snapshot(0, None, None);
+        let moments = saved.files[1].1.iter().filter(|tensor| tensor.name.starts_with("first_moment."));
+        let square: f64 = moments
+            .flat_map(|tensor| tensor.data[tensor.range.clone()].iter())
+            .map(|&m| f64::from(m).powi(2))
+            .sum();
+        let want = 0.1 * if clip > 0.0 { clip } else { report.norm };
+        assert!(report.norm > 0.05, "there is something to clip: {}", report.norm);
+        assert!((square.sqrt() - want).abs() < 1e-4 * want, "{} against {want}", square.sqrt());
+    }
+}
+
 #[test]
 fn the_loss_falls() {
     let folder = tempfile::tempdir().unwrap();
