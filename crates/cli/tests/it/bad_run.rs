@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::support::{Home, next};
 
-/// A run of 12 steps with checkpoints at 4, 8 and 12, stopped short of its 16.
+/// A run of 12 steps with checkpoints at 4, 8 and 12.
 fn home_with_run() -> Home {
     let home = Home::new();
     home.train("--steps 12 --eval-every 4 --keep 3 --out run").success();
@@ -167,6 +167,11 @@ fn a_checkpoint_of_another_shape_or_recipe() {
     home.run("eval run").refused(&["run/run.json", "damaged"]);
     fs::write(&path, &whole).unwrap();
     home.run("train --resume --out run --steps 16").success();
+
+    // Before the first checkpoint nothing but the tokenizer gives the vocabulary away.
+    fs::remove_dir_all(home.path("run/checkpoints")).unwrap();
+    edit(&path, "\"vocab\": 300", "\"vocab\": 290");
+    home.run("train --resume --out run").refused(&["run/run.json has a model with a vocabulary of 290"]);
 }
 
 #[test]
