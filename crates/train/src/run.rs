@@ -94,7 +94,8 @@ impl Run<'_> {
         // The loader has a token of its own: a step under way is finished after Ctrl-C.
         let mut loader = Loader::start(Arc::clone(&self.train), config, &CancelToken::new())?;
         let mut writer = CheckpointWriter::start(self.checkpoints.clone(), self.deadline)?;
-        let mut saved_at = None;
+        // What a run begins with, if it is not fresh, is on the disk already.
+        let mut saved_at = (self.row > 0).then_some(trainer.steps_done());
         let mut loss = None;
         let outcome = loop {
             let step = trainer.steps_done();
@@ -115,10 +116,10 @@ impl Run<'_> {
             let due = |every: u64| every > 0 && done.is_multiple_of(every);
             if due(self.evaluate_every) && !last {
                 let valid = self.evaluate(trainer, done, &mut on_event)?;
-                writer.submit(trainer.snapshot(loader.row(), loss, Some(valid)))?;
+                writer.submit(trainer.snapshot(loader.row(), loss, Some(valid))?)?;
                 saved_at = Some(done);
             } else if due(self.save_every) && !last {
-                writer.submit(trainer.snapshot(loader.row(), loss, None))?;
+                writer.submit(trainer.snapshot(loader.row(), loss, None)?)?;
                 saved_at = Some(done);
             }
             for saved in writer.saved()? {
@@ -128,9 +129,11 @@ impl Run<'_> {
         let done = trainer.steps_done();
         if outcome == Outcome::Finished {
             let valid = self.evaluate(trainer, done, &mut on_event)?;
-            writer.submit(trainer.snapshot(loader.row(), loss, Some(valid)))?;
+            if saved_at != Some(done) {
+                writer.submit(trainer.snapshot(loader.row(), loss, Some(valid))?)?;
+            }
         } else if saved_at != Some(done) {
-            writer.submit(trainer.snapshot(loader.row(), loss, None))?;
+            writer.submit(trainer.snapshot(loader.row(), loss, None)?)?;
         }
         for saved in writer.finish()? {
             on_event(Event::Saved(&saved));

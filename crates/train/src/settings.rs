@@ -48,11 +48,13 @@ impl Recipe {
     /// # Errors
     /// [`Error::Setting`] naming the first that does not.
     pub fn validate(&self) -> Result<(), Error> {
-        if self.batch == 0 {
-            return Err(Error::setting("batch", self.batch, "at least 1 sequence"));
+        // Far beyond any machine, and far below what would overflow before anything else is checked.
+        const MOST: usize = 1 << 28;
+        if !(1..=MOST).contains(&self.batch) {
+            return Err(Error::setting("batch", self.batch, "from 1 to 2^28 sequences"));
         }
-        if self.context == 0 {
-            return Err(Error::setting("context", self.context, "at least 1 token"));
+        if !(1..=MOST).contains(&self.context) || self.context > MOST / self.batch {
+            return Err(Error::setting("context", self.context, "from 1 token up to 2^28 in a batch"));
         }
         if self.shards == 0 || self.shards > self.batch {
             return Err(Error::setting("shards", self.shards, "at least 1 and at most the batch"));
@@ -212,6 +214,9 @@ mod tests {
         resources.workers = 3;
         let error = resources.validate(&recipe(4, 2)).unwrap_err().to_string();
         assert!(error.contains("workers is 3"), "{error}");
+        for batch in [0, usize::MAX] {
+            assert!(Recipe { batch, ..recipe(4, 2) }.validate().is_err());
+        }
         let nan = Recipe { clip: f64::NAN, ..recipe(4, 2) };
         assert!(nan.validate().is_err());
     }

@@ -259,9 +259,31 @@ impl Trainer {
         Ok(divergence)
     }
 
+    /// An update can overflow where its gradient was finite; the next step would see it, a checkpoint must not.
+    fn check_finite(&mut self) -> Result<(), Error> {
+        let (_, cx) = self.workers.reduced();
+        match global_norm::first_non_finite(cx, &self.params) {
+            None => Ok(()),
+            Some(at) => {
+                let slot = self.model.layout().slot_at(at);
+                let tensor = slot.map_or_else(String::new, |slot| slot.name.clone());
+                Err(Error::NonFinite { step: self.step, what: "parameter", tensor, loss: f64::NAN })
+            }
+        }
+    }
+
     /// A copy of the state, ready to be saved by another thread while training goes on. `row` is where the
     /// next batch begins.
-    pub fn snapshot(&self, row: u64, train_loss: Option<f64>, valid_loss: Option<f64>) -> SaveRequest {
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] naming the first weight that is not a number: such a state is not worth keeping.
+    pub fn snapshot(
+        &mut self,
+        row: u64,
+        train_loss: Option<f64>,
+        valid_loss: Option<f64>,
+    ) -> Result<SaveRequest, Error> {
+        self.check_finite()?;
         let tensors = |prefix: &str, values: &[f32]| {
             let data: Arc<[f32]> = values.into();
             let slots = self.model.layout().slots().iter();
@@ -276,7 +298,7 @@ impl Trainer {
         };
         let mut moments = tensors(MOMENTS[0], &self.m);
         moments.extend(tensors(MOMENTS[1], &self.v));
-        SaveRequest {
+        Ok(SaveRequest {
             manifest: ManifestData {
                 step: self.step,
                 row,
@@ -288,7 +310,7 @@ impl Trainer {
                 valid_loss,
             },
             files: vec![(PARAMETERS.into(), tensors("", &self.params)), (OPTIMIZER.into(), moments)],
-        }
+        })
     }
 }
 

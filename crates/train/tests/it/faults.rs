@@ -118,6 +118,8 @@ fn a_loss_that_is_no_number_names_the_first_bad_tensor_and_changes_nothing() {
         assert!(text.contains(&slot.name) && text.contains("parameter"), "{text}");
         assert_eq!(trainer.digest(), before);
         assert_eq!(trainer.steps_done(), 0);
+        let error = trainer.snapshot(0, None, None).unwrap_err();
+        assert!(matches!(error, Error::NonFinite { .. }), "such a state is not saved: {error}");
     }
 }
 

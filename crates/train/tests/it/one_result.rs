@@ -86,7 +86,7 @@ fn the_optimizer_sees_the_clipped_mean_gradient() {
         let recipe = Recipe { clip, ..recipe() };
         let mut trainer = Trainer::new(configs()[0].clone(), recipe, &plain(), None).unwrap();
         let report = trainer.train_step(&loader(&tokens, 1).next().unwrap()).unwrap();
-        let saved = trainer.snapshot(0, None, None);
+        let saved = trainer.snapshot(0, None, None).unwrap();
         let moments = saved.files[1].1.iter().filter(|tensor| tensor.name.starts_with("first_moment."));
         let square: f64 = moments
             .flat_map(|tensor| tensor.data[tensor.range.clone()].iter())
