@@ -156,7 +156,7 @@ impl From<ShapeArg> for Shape {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Recipe")]
 pub(crate) struct RecipeArgs {
-    /// Steps of the run [default: 700]
+    /// Steps of the run [default: 550]
     #[arg(long)]
     pub(crate) steps: Option<u64>,
     /// Sequences a step [default: 4]
@@ -265,7 +265,7 @@ pub(crate) struct EvalArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  selvedge inspect runs/book\n  selvedge inspect runs/book/checkpoints/step-00000700 --digest"
+    after_help = "Examples:\n  selvedge inspect runs/book\n  selvedge inspect runs/book/checkpoints/step-00000550 --digest"
 )]
 pub(crate) struct InspectArgs {
     /// Run folder or checkpoint [default: the newest run in runs/]

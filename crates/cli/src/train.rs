@@ -101,7 +101,7 @@ fn model(args: &ModelArgs, vocab: usize) -> anyhow::Result<Config> {
 }
 
 fn recipe(args: &RecipeArgs, model: &ModelArgs) -> anyhow::Result<Recipe> {
-    let steps = args.steps.unwrap_or(700);
+    let steps = args.steps.unwrap_or(550);
     let batch = args.batch.unwrap_or(4);
     let recipe = Recipe {
         batch,
