@@ -4,6 +4,7 @@ use crate::args::{Usage, names};
 use crate::{Command, cargo, corpus};
 use anyhow::{Context, Result};
 use std::ffi::OsString;
+use std::fs;
 use std::path::PathBuf;
 use std::process::{self, ExitCode};
 
@@ -59,13 +60,32 @@ Examples:
 };
 
 fn train(args: Vec<OsString>) -> Result<ExitCode> {
-    let binary = build()?;
-    let mut command = process::Command::new(binary);
+    become_it(&mut train_command(&args)?)
+}
+
+/// The binary, built, with the arguments of `train` and the default corpus where they name none.
+fn train_command(args: &[OsString]) -> Result<process::Command> {
+    let mut command = process::Command::new(build()?);
     command.arg("train");
-    if !names(&args, "--data") && !names(&args, "--packages") {
+    if !names(args, "--data") && !names(args, "--packages") {
         command.arg("--packages").arg(corpus::write_list()?);
     }
-    become_it(command.args(args))
+    command.args(args);
+    Ok(command)
+}
+
+/// The main job in small: the default corpus, a few steps of a small model, and a continuation.
+pub(crate) fn main_job() -> Result<()> {
+    let out = cargo::root().join("target/selvedge/main-job");
+    if out.exists() {
+        fs::remove_dir_all(&out).with_context(|| format!("cannot remove {}", out.display()))?;
+    }
+    let mut args: Vec<OsString> =
+        ["--layers", "1", "--channels", "64", "--heads", "2", "--steps", "20"].map(Into::into).into();
+    args.extend([OsString::from("--eval-windows"), "4".into(), "--out".into(), out.clone().into()]);
+    cargo::run(train_command(&args)?.current_dir(cargo::root()))?;
+    let generate = ["generate", "fn main() {", "--tokens", "16", "--run"];
+    cargo::run(process::Command::new(build()?).args(generate).arg(&out).current_dir(cargo::root()))
 }
 
 fn generate(args: Vec<OsString>) -> Result<ExitCode> {

@@ -20,7 +20,8 @@ Runs, in this order, and stops at the first that fails:
   test     cargo xtask test
   doc      cargo doc --workspace --no-deps, warnings denied
   loom     cargo xtask loom --smoke
-  e2e      cargo xtask check
+  check    cargo xtask check
+  job      the main job in small: cargo xtask train and generate on the default corpus
 
 Usage: cargo xtask ci
 
@@ -46,7 +47,8 @@ const STEPS: &[Step] = &[
         cargo::run(cargo::cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", flags))
     }),
     ("loom", loom::smoke),
-    ("e2e", || cargo::run(process::Command::new(binary::build()?).arg("check").current_dir(cargo::root()))),
+    ("check", || cargo::run(process::Command::new(binary::build()?).arg("check").current_dir(cargo::root()))),
+    ("job", binary::main_job),
 ];
 
 fn run(args: Vec<OsString>) -> Result<ExitCode> {
