@@ -73,18 +73,7 @@ fn export(tokens: &Path, out: &Path, arch: Arch, steps: u64, threads: usize) -> 
     };
     let warmup = steps / 10;
     let schedule = Schedule { shape: Shape::Cosine, peak: 1e-3, floor: 0.1, warmup, decay: 0, steps };
-    let recipe = Recipe {
-        batch: BATCH,
-        context: CONTEXT,
-        shards: 2,
-        seed: 1,
-        schedule,
-        beta1: 0.9,
-        beta2: 0.95,
-        epsilon: 1e-8,
-        weight_decay: 0.1,
-        clip: 1.0,
-    };
+    let recipe = Recipe { shards: 2, ..Recipe::new(BATCH, CONTEXT, schedule) };
     let resources = Resources { workers: threads.min(2), ..Resources::new(threads, CONTEXT) };
     let mut trainer = Trainer::new(config.clone(), recipe, &resources, None)?;
     let bytes = |values: &[f32]| values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();

@@ -76,18 +76,8 @@ fn main() -> anyhow::Result<()> {
     let tokens = Arc::new(TokenFile::open(&path)?);
     let mut loader = Loader::start(tokens, LoaderConfig::new(batch, context, 1), &CancelToken::new())?;
     let steps = args.warmup + args.steps;
-    let recipe = Recipe {
-        batch,
-        context,
-        shards,
-        seed: 1,
-        schedule: Schedule { shape: Shape::Constant, peak: 1e-3, floor: 1.0, warmup: 0, decay: 0, steps },
-        beta1: 0.9,
-        beta2: 0.95,
-        epsilon: 1e-8,
-        weight_decay: 0.1,
-        clip: 0.0,
-    };
+    let schedule = Schedule { shape: Shape::Constant, peak: 1e-3, floor: 1.0, warmup: 0, decay: 0, steps };
+    let recipe = Recipe { shards, clip: 0.0, ..Recipe::new(batch, context, schedule) };
     let defaults = Resources::new(args.threads, context);
     let resources = Resources {
         workers: args.workers.unwrap_or(args.threads.min(shards)),

@@ -95,18 +95,7 @@ fn train(
 ) -> anyhow::Result<String> {
     let schedule =
         Schedule { shape: Shape::Cosine, peak: 1e-2, floor: 0.1, warmup: 3, decay: 0, steps: args.steps };
-    let recipe = Recipe {
-        batch: 9,
-        context: CONTEXT,
-        shards: 4,
-        seed: 3,
-        schedule,
-        beta1: 0.9,
-        beta2: 0.95,
-        epsilon: 1e-8,
-        weight_decay: 0.1,
-        clip: 1.0,
-    };
+    let recipe = Recipe { seed: 3, ..Recipe::new(9, CONTEXT, schedule) };
     let loader = LoaderConfig { threads: resources.workers, ..LoaderConfig::new(9, CONTEXT, 3) };
     let mut loader = Loader::start(Arc::clone(tokens), loader, &CancelToken::new())?;
     let mut trainer = Trainer::new(config.clone(), recipe, resources, None)?;

@@ -103,24 +103,21 @@ fn model(args: &ModelArgs, vocab: usize) -> anyhow::Result<Config> {
 fn recipe(args: &RecipeArgs, model: &ModelArgs) -> anyhow::Result<Recipe> {
     let steps = args.steps.unwrap_or(550);
     let batch = args.batch.unwrap_or(4);
+    let schedule = Schedule {
+        shape: args.schedule.map_or(Shape::Cosine, Shape::from),
+        peak: args.lr.unwrap_or(2e-3),
+        floor: 0.1,
+        warmup: args.warmup.unwrap_or(steps / 20),
+        decay: steps / 5,
+        steps,
+    };
+    let usual = Recipe::new(batch, model.context.unwrap_or(256), schedule);
     let recipe = Recipe {
-        batch,
-        context: model.context.unwrap_or(256),
-        shards: args.shards.unwrap_or(batch.min(4)),
-        seed: args.seed.unwrap_or(1),
-        schedule: Schedule {
-            shape: args.schedule.map_or(Shape::Cosine, Shape::from),
-            peak: args.lr.unwrap_or(2e-3),
-            floor: 0.1,
-            warmup: args.warmup.unwrap_or(steps / 20),
-            decay: steps / 5,
-            steps,
-        },
-        beta1: 0.9,
-        beta2: 0.95,
-        epsilon: 1e-8,
-        weight_decay: args.weight_decay.unwrap_or(0.1),
-        clip: args.clip.unwrap_or(1.0),
+        shards: args.shards.unwrap_or(usual.shards),
+        seed: args.seed.unwrap_or(usual.seed),
+        weight_decay: args.weight_decay.unwrap_or(usual.weight_decay),
+        clip: args.clip.unwrap_or(usual.clip),
+        ..usual
     };
     recipe.validate()?;
     Ok(recipe)

@@ -4,7 +4,7 @@ use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 use selvedge_sync::chunks;
 
 use crate::isa::dispatch;
-use crate::reduce::{COLUMNS, sum_by, sum_by2};
+use crate::reduce::{COLUMNS, sum_by, sum_by2, sum_by3};
 use crate::{Context, Real};
 
 /// Rows a task takes.
@@ -119,19 +119,8 @@ fn forward_row_body<T: Real>(y: &mut [T], x: &[T], w: &[T], b: &[T], epsilon: T)
 #[inline(always)]
 fn backward_row_body<T: Real>(dx: &mut [T], dy: &[T], x: &[T], w: &[T], mean: T, rstd: T) {
     let count = T::from_f64(x.len() as f64);
-    // dx first holds nothing of ours, so g is formed twice rather than stored.
     let g_mean = sum_by2(dy, w, |dy, w| dy * w) / count;
-    let mut lanes = [T::ZERO; crate::reduce::LANES];
-    for ((lane_dy, lane_x), lane_w) in dy
-        .chunks(crate::reduce::LANES)
-        .zip(x.chunks(crate::reduce::LANES))
-        .zip(w.chunks(crate::reduce::LANES))
-    {
-        for (((lane, &dy), &x), &w) in lanes.iter_mut().zip(lane_dy).zip(lane_x).zip(lane_w) {
-            *lane += dy * w * ((x - mean) * rstd);
-        }
-    }
-    let g_hat_mean = sum_by(&lanes, |x| x) / count;
+    let g_hat_mean = sum_by3(dy, x, w, |dy, x, w| dy * w * ((x - mean) * rstd)) / count;
     for (((dx, &dy), &x), &w) in dx.iter_mut().zip(dy).zip(x).zip(w) {
         let hat = (x - mean) * rstd;
         *dx += (dy * w - g_mean - hat * g_hat_mean) * rstd;

@@ -39,6 +39,18 @@ pub(crate) fn sum_by2<T: Real>(x: &[T], y: &[T], f: impl Fn(T, T) -> T) -> T {
     fold(lanes)
 }
 
+/// Σ f(x[i], y[i], z[i]) over a row in lanes.
+#[inline(always)]
+pub(crate) fn sum_by3<T: Real>(x: &[T], y: &[T], z: &[T], f: impl Fn(T, T, T) -> T) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    for ((x, y), z) in x.chunks(LANES).zip(y.chunks(LANES)).zip(z.chunks(LANES)) {
+        for (((lane, &x), &y), &z) in lanes.iter_mut().zip(x).zip(y).zip(z) {
+            *lane += f(x, y, z);
+        }
+    }
+    fold(lanes)
+}
+
 /// The largest element in lanes; −∞ for an empty row.
 #[inline(always)]
 pub(crate) fn max<T: Real>(x: &[T]) -> T {

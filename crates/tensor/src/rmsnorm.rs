@@ -5,7 +5,7 @@ use selvedge_sync::chunks;
 
 use crate::isa::dispatch;
 use crate::layernorm::ROWS;
-use crate::reduce::{COLUMNS, LANES, sum_by};
+use crate::reduce::{COLUMNS, sum_by, sum_by3};
 use crate::{Context, Real};
 
 /// y (N, C), and for the backward rstd (N) = 1/√(mean(x²) + ε); w is (C).
@@ -102,13 +102,7 @@ fn forward_row_body<T: Real>(y: &mut [T], x: &[T], w: &[T], epsilon: T) -> T {
 /// dx += rstd · (g − x̂ · mean(g · x̂)) with g = dy · w and x̂ = x · rstd.
 #[inline(always)]
 fn backward_row_body<T: Real>(dx: &mut [T], dy: &[T], x: &[T], w: &[T], rstd: T) {
-    let mut lanes = [T::ZERO; LANES];
-    for ((dy, x), w) in dy.chunks(LANES).zip(x.chunks(LANES)).zip(w.chunks(LANES)) {
-        for (((lane, &dy), &x), &w) in lanes.iter_mut().zip(dy).zip(x).zip(w) {
-            *lane += dy * w * (x * rstd);
-        }
-    }
-    let mean = sum_by(&lanes, |x| x) / T::from_f64(x.len() as f64);
+    let mean = sum_by3(dy, x, w, |dy, x, w| dy * w * (x * rstd)) / T::from_f64(x.len() as f64);
     for (((dx, &dy), &x), &w) in dx.iter_mut().zip(dy).zip(x).zip(w) {
         *dx += (dy * w - x * rstd * mean) * rstd;
     }

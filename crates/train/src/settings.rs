@@ -37,6 +37,23 @@ pub struct Recipe {
 }
 
 impl Recipe {
+    /// AdamW as GPT-class models are usually trained (β 0.9 and 0.95, decay 0.1, norm clipped at 1), seed 1, and as
+    /// many as 4 shards.
+    pub fn new(batch: usize, context: usize, schedule: Schedule) -> Self {
+        Recipe {
+            batch,
+            context,
+            shards: batch.min(4),
+            seed: 1,
+            schedule,
+            beta1: 0.9,
+            beta2: 0.95,
+            epsilon: 1e-8,
+            weight_decay: 0.1,
+            clip: 1.0,
+        }
+    }
+
     /// First row and number of rows of shard `shard`: cut by the batch alone, sizes differing by one at most.
     pub fn shard(&self, shard: usize) -> (usize, usize) {
         let start = |s: usize| s * self.batch / self.shards;
@@ -51,10 +68,13 @@ impl Recipe {
         // Far beyond any machine, and far below what would overflow before anything else is checked.
         const MOST: usize = 1 << 28;
         if !(1..=MOST).contains(&self.batch) {
-            return Err(Error::setting("batch", self.batch, "from 1 to 2^28 sequences"));
+            return Err(Error::setting("batch", self.batch, "at least 1 sequence and at most 2^28"));
         }
-        if !(1..=MOST).contains(&self.context) || self.context > MOST / self.batch {
-            return Err(Error::setting("context", self.context, "from 1 token up to 2^28 in a batch"));
+        if self.context == 0 {
+            return Err(Error::setting("context", self.context, "at least 1 token"));
+        }
+        if self.context > MOST {
+            return Err(Error::setting("context", self.context, "at most 2^28 tokens"));
         }
         if self.shards == 0 || self.shards > self.batch {
             return Err(Error::setting("shards", self.shards, "at least 1 and at most the batch"));
@@ -175,18 +195,7 @@ mod tests {
     pub(crate) fn recipe(batch: usize, shards: usize) -> Recipe {
         let schedule =
             Schedule { shape: Shape::Constant, peak: 1e-3, floor: 0.1, warmup: 0, decay: 0, steps: 1 };
-        Recipe {
-            batch,
-            context: 8,
-            shards,
-            seed: 1,
-            schedule,
-            beta1: 0.9,
-            beta2: 0.95,
-            epsilon: 1e-8,
-            weight_decay: 0.1,
-            clip: 1.0,
-        }
+        Recipe { shards, ..Recipe::new(batch, 8, schedule) }
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn a_context_longer_than_the_data() {
 #[test]
 fn settings_that_make_no_run() {
     let home = Home::new();
-    let cases: [(&str, &[&str]); 19] = [
+    let cases: [(&str, &[&str]); 21] = [
         ("--isa sse9", &["\"sse9\"", "use auto, avx512, avx2 or scalar"]),
         ("--workers 5 --shards 4", &["workers is 5", "use more shards"]),
         ("--workers 0", &["workers is 0", "must be from 1"]),
@@ -72,6 +72,8 @@ fn settings_that_make_no_run() {
         ("--heads 0", &["heads = 0", "at least 1"]),
         ("--kv-heads 3", &["heads = 2", "multiple of kv_heads"]),
         ("--context 0", &["context is 0", "at least 1"]),
+        ("--batch 0", &["batch is 0", "at least 1"]),
+        ("--batch 18446744073709551615", &["batch is 18446744073709551615", "at most 2^28"]),
         ("--vocab 255", &["vocabulary of 255", "at least 257"]),
     ];
     for (setting, parts) in cases {
@@ -90,12 +92,11 @@ fn settings_that_make_no_run() {
 #[cfg(target_os = "linux")]
 fn runs_larger_than_the_machine() {
     let home = Home::new();
-    let most = usize::MAX;
     for model in [
-        "--layers 4096 --channels 262144 --heads 2".to_owned(),
-        "--layers 1 --channels 32 --heads 2 --context 16777216 --batch 1000 --shards 1".to_owned(),
-        format!("--layers 1 --channels 32 --heads 2 --batch {most} --shards 1"),
-        format!("--layers 1 --channels 32 --heads 2 --batch {most} --shards {most}"),
+        "--layers 4096 --channels 262144 --heads 2",
+        "--layers 1 --channels 32 --heads 2 --context 16777216 --batch 1000 --shards 1",
+        "--layers 1 --channels 32 --heads 2 --batch 268435456 --shards 1",
+        "--layers 1 --channels 32 --heads 2 --batch 268435456 --shards 268435456",
     ] {
         home.run(&format!("train --data text.rs {model} --out run"))
             .refused(&["GB of memory", "use a smaller"]);

@@ -46,18 +46,7 @@ fn configs() -> [Config; 2] {
 fn recipe() -> Recipe {
     let schedule =
         Schedule { shape: Shape::Cosine, peak: 1e-2, floor: 0.1, warmup: 3, decay: 0, steps: STEPS };
-    Recipe {
-        batch: BATCH,
-        context: CONTEXT,
-        shards: 4,
-        seed: 3,
-        schedule,
-        beta1: 0.9,
-        beta2: 0.95,
-        epsilon: 1e-8,
-        weight_decay: 0.1,
-        clip: 1.0,
-    }
+    Recipe { seed: 3, ..Recipe::new(BATCH, CONTEXT, schedule) }
 }
 
 /// One thread, one worker, whole shards.
