@@ -168,7 +168,7 @@ pub(crate) struct RecipeArgs {
     /// Seed of the initial weights, the sample order and the held-out text [default: 1]
     #[arg(long)]
     pub(crate) seed: Option<u64>,
-    /// Highest learning rate [default: 0.002]
+    /// Highest learning rate [default: 0.001]
     #[arg(long)]
     pub(crate) lr: Option<f64>,
     /// Steps of linear warmup [default: a twentieth of the run]

@@ -105,7 +105,7 @@ fn recipe(args: &RecipeArgs, model: &ModelArgs) -> anyhow::Result<Recipe> {
     let batch = args.batch.unwrap_or(4);
     let schedule = Schedule {
         shape: args.schedule.map_or(Shape::Cosine, Shape::from),
-        peak: args.lr.unwrap_or(2e-3),
+        peak: args.lr.unwrap_or(1e-3),
         floor: 0.1,
         warmup: args.warmup.unwrap_or(steps / 20),
         decay: steps / 5,
