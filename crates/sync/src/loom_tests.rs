@@ -5,6 +5,7 @@
 
 mod cancel;
 mod counter;
+mod pipeline;
 mod reduce;
 mod team;
 mod thread;

@@ -17,8 +17,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
-use selvedge_sync::{CancelToken, Joined, OwnedThread};
+use selvedge_sync::{CancelToken, Joined, OwnedThread, Receiver, RecvError, bounded};
 
 use crate::Error;
 use crate::order::Order;
@@ -181,7 +180,7 @@ impl Loader {
         };
         let config = Arc::new(config);
         for index in 0..config.threads {
-            let (sender, receiver) = crossbeam_channel::bounded(config.depth);
+            let (sender, receiver) = bounded(config.depth);
             let maker = thread::Maker {
                 index,
                 tokens: Arc::clone(&tokens),
@@ -223,8 +222,8 @@ impl Loader {
                 return Ok(batch);
             }
             Ok(Err(error)) => error,
-            Err(RecvTimeoutError::Timeout) => Error::LoaderStalled { thread: index, deadline: self.deadline },
-            Err(RecvTimeoutError::Disconnected) => self.post_mortem(index),
+            Err(RecvError::TimedOut) => Error::LoaderStalled { thread: index, deadline: self.deadline },
+            Err(RecvError::Closed) => self.post_mortem(index),
         };
         self.end();
         Err(outcome)

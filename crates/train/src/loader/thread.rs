@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::Sender;
-use selvedge_sync::CancelToken;
+use selvedge_sync::{CancelToken, Sender};
 
 use super::{Batch, LoaderConfig};
 use crate::Error;
