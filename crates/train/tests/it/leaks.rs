@@ -86,6 +86,22 @@ fn threads_and_descriptors_are_back_to_base_after_every_ending() {
         drop(folder);
         assert!(settles_at(base), "loader: {base:?} became {:?}", counts());
     }
+    // A loss that is no number, and a disk that takes no checkpoint.
+    for bad_number in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut trainer = Trainer::new(configs()[0].clone(), recipe(), &plain(), None).unwrap();
+        if bad_number {
+            let mut params = trainer.params().to_vec();
+            params[0] = f32::NAN;
+            trainer.set_params(params).unwrap();
+        } else {
+            std::fs::write(folder.path().join("checkpoints"), "a file where the folder should be").unwrap();
+        }
+        assert!(run(folder.path(), 0).train(&mut trainer, |_| {}).is_err());
+        drop(trainer);
+        drop(folder);
+        assert!(settles_at(base), "bad number {bad_number}: {base:?} became {:?}", counts());
+    }
     let folder = tempfile::tempdir().unwrap();
     let cancelled = run(folder.path(), 0);
     let cancel = cancelled.cancel.clone();
