@@ -28,7 +28,7 @@ use crate::run_folder::{RunFile, RunFolder, TRAIN_TOKENS, VALID_TOKENS, byte_len
 use crate::say::{remark, result};
 use crate::unfinished::Unfinished;
 
-/// Prompts of the samples after training: Rust, since the default corpus is, and an empty page.
+/// Prompts of the samples after training: beginnings of Rust, since the default corpus is.
 const PROMPTS: [&str; 3] = ["fn main() {", "/// Returns ", "impl"];
 const SAMPLE_TOKENS: usize = 120;
 
