@@ -5,9 +5,9 @@ use std::fmt;
 use std::time::Duration;
 
 /// How often a sleeper looks at the flags, for a signal handler can set one but not wake anybody.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const POLL: Duration = Duration::from_millis(15);
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 const POLL: Duration = Duration::MAX;
 
 /// A request to stop, shared by those who may make it and those who heed it.
@@ -99,7 +99,7 @@ impl CancelToken {
     }
 
     /// The token's own flag, for a signal handler to set: a set flag counts as cancelled.
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     pub fn flag(&self) -> std::sync::Arc<AtomicBool> {
         std::sync::Arc::clone(&self.node.flag)
     }

@@ -10,6 +10,7 @@ mod pipeline;
 mod process;
 mod reduce;
 mod shim;
+mod spin;
 mod team;
 mod thread;
 mod watchdog;

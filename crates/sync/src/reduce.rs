@@ -5,9 +5,9 @@ use crate::parts::columns;
 use crate::team::Team;
 
 /// Elements of a shard summed at a time: two shards' chunks fit in a first-level cache.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const CHUNK: usize = 2048;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 const CHUNK: usize = 1;
 
 /// Sums all shards, element by element, into the first; the others are left with partial sums.

@@ -1,53 +1,29 @@
-//! The only door to atomics, locks and threads: std's in a normal build, loom's under `cfg(loom)`.
+//! The only door to atomics, locks and threads: std's in a normal build, loom's under `cfg(loom)`, shuttle's under
+//! `cfg(shuttle)`.
 //!
 //! Everything the crate synchronizes with passes through here, so that the model checker sees all of it. The
 //! macros at the end plant the mutants of `mutants.txt`: broken variants that a loom model must catch.
 
+#[cfg(not(loom))]
+mod cell;
 #[cfg(loom)]
-pub(crate) use loom::sync::{
-    Arc, Condvar, Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-};
-#[cfg(not(loom))]
-pub(crate) use std::sync::{
-    Arc, Condvar, Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-};
-
-#[cfg(not(loom))]
-pub(crate) use std::sync::OnceLock;
+mod loom;
+#[cfg(any(loom, shuttle))]
+mod once;
+#[cfg(shuttle)]
+mod shuttle;
+#[cfg(not(any(loom, shuttle)))]
+mod std;
 
 #[cfg(loom)]
-pub(crate) use self::once::OnceLock;
-#[cfg(loom)]
-pub(crate) use loom::cell::UnsafeCell;
-#[cfg(loom)]
-pub(crate) use loom::thread::{Builder, JoinHandle, current};
-#[cfg(not(loom))]
-pub(crate) use std::thread::{Builder, JoinHandle, current};
+pub(crate) use self::loom::*;
+#[cfg(shuttle)]
+pub(crate) use self::shuttle::*;
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) use self::std::*;
 
-use std::sync::PoisonError;
-use std::time::{Duration, Instant};
-
-/// std's cell with loom's closure interface, so that one source serves both.
-#[cfg(not(loom))]
-#[derive(Debug)]
-pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
-
-#[cfg(not(loom))]
-impl<T> UnsafeCell<T> {
-    pub(crate) const fn new(value: T) -> Self {
-        Self(std::cell::UnsafeCell::new(value))
-    }
-
-    pub(crate) fn with<R>(&self, read: impl FnOnce(*const T) -> R) -> R {
-        read(self.0.get())
-    }
-
-    pub(crate) fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
-        write(self.0.get())
-    }
-}
+use ::std::sync::PoisonError;
+use ::std::time::{Duration, Instant};
 
 /// Locks, whatever happened to an earlier holder: no code of a user ever runs under a lock of this crate, so a
 /// poisoned lock guards nothing half-done.
@@ -69,7 +45,8 @@ pub(crate) fn wait_while<'a, T>(
 
 /// As [`wait_while`], until `deadline` at most; the caller re-reads the guarded state to see which it was.
 ///
-/// loom's clock never moves, so under loom this waits for the notification alone and a lost one shows as a deadlock.
+/// The clock of loom and shuttle never moves, so there this waits for the notification alone and a lost one shows as
+/// a deadlock.
 pub(crate) fn wait_while_until<'a, T>(
     condvar: &Condvar,
     mut guard: MutexGuard<'a, T>,
@@ -96,62 +73,12 @@ pub(crate) fn remaining(deadline: Option<Instant>) -> Option<Duration> {
     }
 }
 
-/// A stand-in for std's `OnceLock`, which loom lacks.
-#[cfg(loom)]
-mod once {
-    #![expect(unsafe_code, reason = "publishing a value by an atomic")]
-
-    use super::{AtomicUsize, Ordering, UnsafeCell};
-
-    const EMPTY: usize = 0;
-    const FILLING: usize = 1;
-    const FULL: usize = 2;
-
-    #[derive(Debug)]
-    pub(crate) struct OnceLock<T> {
-        state: AtomicUsize,
-        value: UnsafeCell<Option<T>>,
-    }
-
-    // SAFETY: the value is written by the one thread that moved the state to `FILLING`, and read once it is `FULL`.
-    unsafe impl<T: Send + Sync> Sync for OnceLock<T> {}
-
-    impl<T> OnceLock<T> {
-        pub(crate) fn new() -> Self {
-            Self { state: AtomicUsize::new(EMPTY), value: UnsafeCell::new(None) }
-        }
-
-        pub(crate) fn get(&self) -> Option<&T> {
-            if self.state.load(Ordering::Acquire) != FULL {
-                return None;
-            }
-            // SAFETY: full, and so never written again.
-            self.value.with(|value| unsafe { &*value }).as_ref()
-        }
-
-        pub(crate) fn get_or_init(&self, init: impl FnOnce() -> T) -> &T {
-            let (acquire, relaxed) = (Ordering::Acquire, Ordering::Relaxed);
-            if self.state.compare_exchange(EMPTY, FILLING, acquire, relaxed).is_ok() {
-                // SAFETY: this thread alone fills it.
-                self.value.with_mut(|value| unsafe { *value = Some(init()) });
-                self.state.store(FULL, Ordering::Release);
-            }
-            loop {
-                match self.get() {
-                    Some(value) => return value,
-                    None => loom::thread::yield_now(),
-                }
-            }
-        }
-    }
-}
-
 /// Keeps a value on cache lines of its own (two of 64 bytes: the adjacent-line prefetcher pairs them).
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Line<T>(pub(crate) T);
 
-impl<T> std::ops::Deref for Line<T> {
+impl<T> ::std::ops::Deref for Line<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -201,13 +128,13 @@ macro_rules! in_order {
 pub(crate) use {in_order, keep, planted, weaken};
 
 /// Whether the environment of a model's process plants this mutant.
-#[cfg(all(test, loom))]
+#[cfg(all(test, any(loom, shuttle)))]
 pub(crate) fn chosen(name: &str) -> bool {
-    static MUTANT: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
-    MUTANT.get_or_init(|| std::env::var("SELVEDGE_MUTANT").ok()).as_deref() == Some(name)
+    static MUTANT: ::std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    MUTANT.get_or_init(|| ::std::env::var("SELVEDGE_MUTANT").ok()).as_deref() == Some(name)
 }
 
-#[cfg(not(all(test, loom)))]
+#[cfg(not(all(test, any(loom, shuttle))))]
 pub(crate) const fn chosen(_: &str) -> bool {
     false
 }

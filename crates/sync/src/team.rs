@@ -2,12 +2,12 @@
 
 pub(crate) mod crew;
 pub(crate) mod gate;
-mod spin;
 
 use crate::error::{RegionError, ShutdownError, TeamError, discard, message};
 use crate::parts::Parts;
 use crate::process;
 use crate::shim::{self, Arc};
+use crate::spin;
 use crate::thread::{Joined, OwnedThread};
 use crew::{Crew, Panicked};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

@@ -82,7 +82,7 @@ impl<T: Send + 'static> OwnedThread<T> {
         });
         let theirs = Arc::clone(&desk);
         let body = move || {
-            #[cfg(all(target_os = "linux", not(loom)))]
+            #[cfg(all(target_os = "linux", not(any(loom, shuttle))))]
             if let Ok(task) = std::fs::read_link("/proc/thread-self") {
                 // Set once, by this thread alone.
                 let _ = theirs.task.set(std::path::Path::new("/proc").join(task));

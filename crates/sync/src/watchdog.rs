@@ -11,9 +11,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 /// Names of phases one pulse can tell apart; those beyond are reported as [`OTHER`].
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const PHASES: usize = 31;
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 const PHASES: usize = 2;
 const OTHER: &str = "other";
 

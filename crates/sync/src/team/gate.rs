@@ -14,8 +14,8 @@
 //! waits for are ordered by the word itself: either the opener sees the sleeper, or the sleeper sees the opening. No
 //! argument needs a total order over several atomics, so nothing here is `SeqCst` and there is no stand-alone fence.
 
-use super::spin::Spin;
 use crate::shim::{AtomicU64, Condvar, Line, Mutex, Ordering, in_order, keep, lock, wait_while, weaken};
+use crate::spin::Spin;
 use std::time::Duration;
 
 /// Most workers a gate can count.
@@ -247,7 +247,7 @@ impl Gate {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

@@ -1,14 +1,14 @@
 //! How long a waiter looks before it parks.
 
 use std::time::Duration;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 use std::time::Instant;
 
 /// Long enough that back-to-back regions never park, short enough that an idle team is off the processor at once.
 const BUDGET: Duration = Duration::from_micros(30);
 
 /// Looks between two readings of the clock.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 const LOOKS_PER_READING: u32 = 32;
 
 /// The spin budget of a team of `threads` on `cores`: none when somebody needed may have no core to run on, for then
@@ -22,7 +22,7 @@ pub(crate) fn budget(threads: usize, cores: usize) -> Duration {
 pub(crate) struct Spin {
     budget: Duration,
     looks: u32,
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     since: Option<Instant>,
 }
 
@@ -31,7 +31,7 @@ impl Spin {
         Self {
             budget,
             looks: 0,
-            #[cfg(not(loom))]
+            #[cfg(not(any(loom, shuttle)))]
             since: None,
         }
     }
@@ -42,7 +42,7 @@ impl Spin {
     }
 
     /// Pauses for an instant and says whether to look again; `false` once the budget is spent.
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, shuttle)))]
     pub(crate) fn again(&mut self) -> bool {
         if self.budget.is_zero() {
             return false;
@@ -56,19 +56,19 @@ impl Spin {
         since.elapsed() < self.budget
     }
 
-    /// Under loom time stands still: the budget counts looks, one a nanosecond.
-    #[cfg(loom)]
+    /// Under a model checker time stands still: the budget counts looks, one a nanosecond.
+    #[cfg(any(loom, shuttle))]
     pub(crate) fn again(&mut self) -> bool {
         if u128::from(self.looks) >= self.budget.as_nanos() {
             return false;
         }
         self.looks += 1;
-        loom::thread::yield_now();
+        crate::shim::yield_now();
         true
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 
