@@ -5,6 +5,8 @@
 mod cancel;
 mod counter;
 mod error;
+mod event_count;
+mod latch;
 mod parts;
 mod pipeline;
 mod process;
@@ -21,6 +23,8 @@ mod loom_tests;
 pub use cancel::CancelToken;
 pub use counter::Counter;
 pub use error::{ReduceError, RegionError, ShutdownError, SpawnError, TeamError, ThreadPanicked};
+pub use event_count::EventCount;
+pub use latch::{Latch, Ticket};
 pub use parts::{Chunks, Items, Parts, chunks, items};
 pub use pipeline::{Receiver, RecvError, SendError, Sender, bounded};
 pub use reduce::{Reduction, tree_reduce};

@@ -5,6 +5,8 @@
 
 mod cancel;
 mod counter;
+mod event_count;
+mod latch;
 mod pipeline;
 mod reduce;
 mod team;

@@ -1,10 +1,9 @@
 //! A thread that has an owner: joined when the owner goes, and gone from the system then.
 
 use crate::error::{SpawnError, ThreadPanicked, discard, message};
+use crate::latch::Latch;
 use crate::process;
-use crate::shim::{
-    self, Arc, Builder, Condvar, JoinHandle, Mutex, current, in_order, keep, lock, wait_while_until,
-};
+use crate::shim::{self, Arc, Builder, JoinHandle, Mutex, current, keep, lock};
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,7 +14,6 @@ type Outcome<T> = Result<T, Box<dyn Any + Send>>;
 /// Where the thread leaves its result.
 struct Desk<T> {
     outcome: Mutex<Option<Outcome<T>>>,
-    left: Condvar,
     #[cfg(target_os = "linux")]
     task: std::sync::OnceLock<std::path::PathBuf>,
 }
@@ -37,6 +35,8 @@ pub struct OwnedThread<T> {
     /// `None` once joined.
     handle: Option<JoinHandle<()>>,
     desk: Arc<Desk<T>>,
+    /// Opens when the outcome is on the desk.
+    ended: Latch,
     owner: u32,
 }
 
@@ -76,11 +76,12 @@ impl<T: Send + 'static> OwnedThread<T> {
         }
         let desk = Arc::new(Desk {
             outcome: Mutex::new(None),
-            left: Condvar::new(),
             #[cfg(target_os = "linux")]
             task: std::sync::OnceLock::new(),
         });
         let theirs = Arc::clone(&desk);
+        let (ended, mut tickets) = Latch::new(1);
+        let ticket = tickets.pop();
         let body = move || {
             #[cfg(all(target_os = "linux", not(any(loom, shuttle))))]
             if let Ok(task) = std::fs::read_link("/proc/thread-self") {
@@ -88,14 +89,15 @@ impl<T: Send + 'static> OwnedThread<T> {
                 let _ = theirs.task.set(std::path::Path::new("/proc").join(task));
             }
             let outcome = catch_unwind(AssertUnwindSafe(work));
-            in_order!("thread_swapped", *lock(&theirs.outcome) = Some(outcome), {
-                if keep!("thread_no_notify") {
-                    theirs.left.notify_one();
-                }
-            });
+            *lock(&theirs.outcome) = Some(outcome);
+            if keep!("thread_unannounced") {
+                drop(ticket);
+            } else {
+                std::mem::forget(ticket);
+            }
         };
         match Builder::new().name(name.clone()).spawn(body) {
-            Ok(handle) => Ok(Self { name, handle: Some(handle), desk, owner: process::id() }),
+            Ok(handle) => Ok(Self { name, handle: Some(handle), desk, ended, owner: process::id() }),
             Err(source) => Err(SpawnError { name, source }),
         }
     }
@@ -109,7 +111,7 @@ impl<T> OwnedThread<T> {
 
     /// Whether the thread has its result, or has panicked: a join would not wait for its work.
     pub fn is_finished(&self) -> bool {
-        self.handle.is_none() || !self.is_here() || lock(&self.desk.outcome).is_some()
+        self.handle.is_none() || !self.is_here() || self.ended.is_open()
     }
 
     /// Waits for the thread and takes its result.
@@ -129,11 +131,7 @@ impl<T> OwnedThread<T> {
 
     pub(crate) fn join_until(mut self, deadline: Option<Instant>) -> Joined<T> {
         if self.is_here() {
-            let outcome = wait_while_until(&self.desk.left, lock(&self.desk.outcome), deadline, |outcome| {
-                outcome.is_none()
-            });
-            let running = outcome.is_none();
-            drop(outcome);
+            let running = !self.ended.wait_until(deadline);
             if running {
                 return Joined::StillRunning(self);
             }

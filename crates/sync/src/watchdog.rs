@@ -1,10 +1,8 @@
 //! Noticing that a thread has stopped making progress, without touching anything it could hold.
 
 use crate::error::SpawnError;
-use crate::shim::{
-    self, Arc, AtomicU64, Condvar, Line, Mutex, OnceLock, Ordering, in_order, keep, lock, wait_while_until,
-    weaken,
-};
+use crate::latch::{Latch, Ticket};
+use crate::shim::{Arc, AtomicU64, Line, OnceLock, Ordering, weaken};
 use crate::thread::OwnedThread;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -93,12 +91,6 @@ impl Pulse {
     }
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Leash {
-    stop: Mutex<bool>,
-    stopped: Condvar,
-}
-
 /// A thread that watches pulses and reports those that stall, once for each stall. Dropping it ends the watch, at once
 /// unless a report is being made just then.
 ///
@@ -117,7 +109,8 @@ pub(crate) struct Leash {
 ///
 /// It reads one atomic word of each pulse and takes no lock that a watched thread could hold.
 pub struct Watchdog {
-    leash: Arc<Leash>,
+    /// Dropped to end the watch.
+    leash: Option<Ticket>,
     thread: Option<OwnedThread<()>>,
 }
 
@@ -156,11 +149,10 @@ impl Watchdog {
                 reported: false,
             })
             .collect();
-        let leash = Arc::new(Leash::default());
-        let theirs = Arc::clone(&leash);
+        let (cut, mut leash) = Latch::new(1);
         let pause = (deadline / 4).clamp(Duration::from_millis(1), Duration::from_secs(1));
         let thread = OwnedThread::spawn("selvedge-watch", move || {
-            while !theirs.pause(pause) {
+            while !cut.wait_timeout(pause) {
                 for watched in &mut watched {
                     if let Some(report) = watched.look(Instant::now(), deadline) {
                         // The report is the user's; what it throws must not end the watch over the others.
@@ -171,28 +163,13 @@ impl Watchdog {
                 }
             }
         })?;
-        Ok((Self { leash, thread: Some(thread) }, pulses))
-    }
-}
-
-impl Leash {
-    /// Sleeps for `pause`, or until told to stop; returns whether it was.
-    pub(crate) fn pause(&self, pause: Duration) -> bool {
-        *wait_while_until(&self.stopped, lock(&self.stop), shim::deadline(pause), |stop| !*stop)
-    }
-
-    pub(crate) fn stop(&self) {
-        in_order!("watchdog_stop_swapped", *lock(&self.stop) = true, {
-            if keep!("watchdog_stop_no_notify") {
-                self.stopped.notify_one();
-            }
-        });
+        Ok((Self { leash: leash.pop(), thread: Some(thread) }, pulses))
     }
 }
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        self.leash.stop();
+        self.leash.take();
         // Joins.
         self.thread.take();
     }

@@ -1,25 +1,9 @@
-//! Models of the watchdog: its end, and the names it reads.
+//! Model of the watchdog: the names it reads.
 
 use super::{ALL, explore};
-use crate::watchdog::{Heart, Leash};
+use crate::watchdog::Heart;
 use loom::sync::Arc;
 use loom::thread;
-use std::time::Duration;
-
-/// The end of the watch reaches a watchdog that sleeps, or is about to.
-///
-/// 2 threads, no bound on preemptions: 3 schedules, under 0.1 s. Kills `watchdog_stop_no_notify`,
-/// `watchdog_stop_swapped`.
-#[test]
-fn loom_watchdog_stops() {
-    explore("loom_watchdog_stops", ALL, || {
-        let leash = Arc::new(Leash::default());
-        let theirs = Arc::clone(&leash);
-        let watch = thread::spawn(move || while !theirs.pause(Duration::MAX) {});
-        leash.stop();
-        watch.join().unwrap();
-    });
-}
 
 /// Whoever sees a pulse busy sees the name of its phase, new names too.
 ///
