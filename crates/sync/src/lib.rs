@@ -14,6 +14,7 @@ mod reduce;
 mod shim;
 mod snapshot;
 mod spin;
+pub mod spsc;
 mod team;
 mod thread;
 mod watchdog;

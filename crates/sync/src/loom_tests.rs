@@ -10,6 +10,7 @@ mod latch;
 mod pipeline;
 mod reduce;
 mod snapshot;
+mod spsc;
 mod team;
 mod thread;
 mod watchdog;
