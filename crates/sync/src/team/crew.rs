@@ -72,7 +72,7 @@ impl Crew {
             let Job { task, tasks } = self.job.with(|job| unsafe { *job });
             // SAFETY: as above, and the caller's own borrow of it is shared too.
             let panicked =
-                self.work(participant, None, unsafe { &*task }, tasks) && keep!("crew_panic_unmarked");
+                self.work(participant, Some(&seen), unsafe { &*task }, tasks) && keep!("crew_panic_unmarked");
             let mark = || {
                 if panicked {
                     self.gate.mark_panicked()
@@ -106,7 +106,7 @@ impl Crew {
             self.job.with_mut(|job| unsafe { *job = Job { task, tasks } }),
             self.gate.open(tasks - 1)
         );
-        let mine = self.work(0, Some(0), task, tasks);
+        let mine = self.work(0, None, task, tasks);
         let theirs = self.gate.close();
         let panicked = if mine || theirs { lock(&self.panicked).take() } else { None };
         self.held.store(false, weaken!("crew_release_relaxed", Release));
@@ -127,11 +127,15 @@ impl Crew {
         }
     }
 
-    /// Runs task `first`, then claims and runs tasks until none is left; returns whether one panicked here.
-    fn work(&self, participant: usize, first: Option<usize>, task: &Task<'_>, tasks: usize) -> bool {
+    /// Claims and runs tasks until none is left; returns whether one panicked here. A worker, who has `entered` by the
+    /// gate, calls others to what is left beyond its first task; the caller's first task is 0.
+    fn work(&self, participant: usize, entered: Option<&Seen>, task: &Task<'_>, tasks: usize) -> bool {
         let current = Cell::new(0);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let mut index = first.unwrap_or_else(|| self.claim());
+            let mut index = entered.map_or(0, |_| self.claim());
+            if let Some(seen) = entered {
+                self.gate.call(seen, tasks.saturating_sub(index + 1));
+            }
             while index < tasks {
                 current.set(index);
                 task(participant, index);

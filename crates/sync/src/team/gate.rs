@@ -18,6 +18,10 @@ use crate::shim::{AtomicU64, Condvar, Line, Mutex, Ordering, in_order, keep, loc
 use crate::spin::Spin;
 use std::time::Duration;
 
+/// Sleepers that a worker wakes when it enters: with two, all are awake after a number of turns that grows as the
+/// logarithm of theirs.
+const CALLED: u64 = 2;
+
 /// Most workers a gate can count.
 pub(crate) const MOST_WORKERS: usize = 0xFFFF;
 
@@ -46,9 +50,14 @@ struct Beds {
     drained: bool,
 }
 
-/// Generations a worker has served; a fresh worker has served none.
+/// What a worker knows of the gate; a fresh worker has served nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Seen(u64);
+pub(crate) struct Seen {
+    /// The generation it served last.
+    generation: u64,
+    /// The word by which it entered.
+    word: u64,
+}
 
 /// The gate; see the module text.
 #[derive(Debug)]
@@ -75,7 +84,8 @@ impl Gate {
         }
     }
 
-    /// Opens the next region and wakes as many sleepers as `helpers` needs beyond the workers already awake.
+    /// Opens the next region, for `helpers` workers at most, and wakes one sleeper if more are needed than are awake.
+    /// Whoever enters wakes the next ones, see [`Gate::call`]: the caller pays for one wake-up, whatever the number.
     ///
     /// Only the holder of the team calls this, with the gate closed and nobody active; what it wrote before is
     /// visible to every worker that enters.
@@ -84,8 +94,7 @@ impl Gate {
         let woken = loop {
             let sleeping = asleep(word);
             let awake = self.workers - sleeping;
-            let wanted = if keep!("gate_open_wakes_one") { helpers as u64 } else { 1 };
-            let woken = wanted.saturating_sub(awake).min(sleeping);
+            let woken = u64::from(helpers as u64 > awake && sleeping > 0);
             let kept = word & (SHUTDOWN | ASLEEP);
             let step = if keep!("gate_generation_kept") { GENERATION_ONE } else { 0 };
             let generation = (word & !(GENERATION_ONE - 1)).wrapping_add(step);
@@ -103,6 +112,27 @@ impl Gate {
         if keep!("gate_open_no_wake") {
             self.wake(woken);
         }
+    }
+
+    /// Wakes sleepers for the region that the calling worker is in and that could use `helpers` more: [`CALLED`] at
+    /// most, and none while there are as many awake outside as are needed.
+    pub(crate) fn call(&self, seen: &Seen, helpers: usize) {
+        let mut word = seen.word;
+        let woken = loop {
+            let sleeping = asleep(word);
+            let awake = self.workers.saturating_sub(sleeping + (word & ACTIVE));
+            let wanted = if keep!("gate_call_silent") { helpers as u64 } else { 0 };
+            let woken = wanted.saturating_sub(awake).min(sleeping).min(CALLED);
+            if woken == 0 {
+                return;
+            }
+            let called = word - woken * ASLEEP_ONE;
+            match self.word.compare_exchange_weak(word, called, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => break woken,
+                Err(now) => word = now,
+            }
+        };
+        self.wake(woken);
     }
 
     fn wake(&self, sleepers: u64) {
@@ -127,7 +157,7 @@ impl Gate {
             if word & SHUTDOWN != 0 {
                 return false;
             }
-            if word & OPEN != 0 && generation != seen.0 {
+            if word & OPEN != 0 && generation != seen.generation {
                 let ordering = weaken!("gate_enter_relaxed", Acquire);
                 let entered = if keep!("gate_enter_blind") {
                     self.word.compare_exchange_weak(word, word + ACTIVE_ONE, ordering, Ordering::Relaxed)
@@ -136,7 +166,7 @@ impl Gate {
                 };
                 match entered {
                     Ok(_) => {
-                        seen.0 = generation;
+                        *seen = Seen { generation, word: word + ACTIVE_ONE };
                         return true;
                     }
                     Err(now) => word = now,
@@ -255,12 +285,12 @@ mod tests {
     fn generations_begin_again_and_touch_nothing_else() {
         let gate = Gate::new(1, Duration::ZERO);
         gate.word.store(!(GENERATION_ONE - 1), Ordering::Relaxed);
-        let mut seen = Seen(1);
+        let mut seen = Seen { generation: 1, word: 0 };
         for generation in 0..3 {
             gate.open(1);
             assert_eq!(gate.word.load(Ordering::Relaxed), generation << GENERATION_SHIFT | OPEN);
             assert!(gate.enter(&mut seen));
-            assert_eq!(seen.0, generation);
+            assert_eq!(seen.generation, generation);
             gate.leave();
             assert!(!gate.close());
         }

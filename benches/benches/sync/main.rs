@@ -1,0 +1,14 @@
+//! The primitives of selvedge-sync beside those one would otherwise take.
+//!
+//! Every group runs on 2 threads and, as `/8`, on 8: four for each core of the machine that the figures of
+//! docs/benchmarks.md come from.
+
+mod team;
+
+use criterion::{criterion_group, criterion_main};
+
+/// Numbers of threads: one a core of the reference machine, and four.
+const THREADS: [usize; 2] = [2, 8];
+
+criterion_group!(benches, team::regions);
+criterion_main!(benches);
