@@ -9,6 +9,7 @@ mod event_count;
 mod latch;
 mod pipeline;
 mod reduce;
+mod semaphore;
 mod snapshot;
 mod spsc;
 mod team;
