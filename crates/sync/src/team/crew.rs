@@ -36,7 +36,7 @@ pub(crate) struct Crew {
     /// Next task nobody has claimed; task 0 is the caller's.
     next: Line<AtomicUsize>,
     /// Somebody has a region open, or is about to.
-    held: AtomicBool,
+    held: Line<AtomicBool>,
     job: UnsafeCell<Job>,
     panicked: Mutex<Option<Panicked>>,
 }
@@ -55,7 +55,7 @@ impl Crew {
         Self {
             gate: Gate::new(workers, spin),
             next: Line(AtomicUsize::new(0)),
-            held: AtomicBool::new(false),
+            held: Line(AtomicBool::new(false)),
             job: UnsafeCell::new(Job { task: &|_, _| {}, tasks: 0 }),
             panicked: Mutex::new(None),
         }

@@ -63,6 +63,9 @@ pub(crate) struct Seen {
 #[derive(Debug)]
 pub(crate) struct Gate {
     word: Line<AtomicU64>,
+    /// The word that the last close left. Whoever opens next expects it: a look would fetch the line once to read it
+    /// and, since workers look too, once more to write it.
+    last: Line<AtomicU64>,
     beds: Line<Mutex<Beds>>,
     region: Condvar,
     drained: Condvar,
@@ -76,6 +79,7 @@ impl Gate {
         assert!(workers <= MOST_WORKERS, "{workers} workers, a gate counts {MOST_WORKERS}");
         Self {
             word: Line(AtomicU64::new(0)),
+            last: Line(AtomicU64::new(0)),
             beds: Line(Mutex::new(Beds::default())),
             region: Condvar::new(),
             drained: Condvar::new(),
@@ -90,7 +94,7 @@ impl Gate {
     /// Only the holder of the team calls this, with the gate closed and nobody active; what it wrote before is
     /// visible to every worker that enters.
     pub(crate) fn open(&self, helpers: usize) {
-        let mut word = self.word.load(Ordering::Relaxed);
+        let mut word = self.last.load(Ordering::Relaxed);
         let woken = loop {
             let sleeping = asleep(word);
             let awake = self.workers - sleeping;
@@ -226,8 +230,9 @@ impl Gate {
     /// Closes the region and waits until every worker that entered has left; what they wrote is visible then.
     /// Returns whether one of them marked a panic.
     pub(crate) fn close(&self) -> bool {
-        let shut = if keep!("gate_close_left_open") { !OPEN } else { !0 };
-        let mut word = self.word.fetch_and(shut, weaken!("gate_close_relaxed", Acquire)) & shut;
+        // Subtracted, for the bit is set: an `and` that returns the word is a loop on x86.
+        let open = if keep!("gate_close_left_open") { OPEN } else { 0 };
+        let mut word = self.word.fetch_sub(open, weaken!("gate_close_relaxed", Acquire)) - open;
         let mut spin = Spin::new(self.spin);
         while word & ACTIVE != 0 && keep!("gate_close_no_wait") {
             word = if spin.again() {
@@ -236,6 +241,7 @@ impl Gate {
                 self.drain(word)
             };
         }
+        self.last.store(word, Ordering::Relaxed);
         word & PANICKED != 0
     }
 
