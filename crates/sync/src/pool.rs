@@ -165,12 +165,14 @@ impl<T> Drop for Vacancy<'_, T> {
 ///     pool.acquire()
 /// };
 /// ```
+#[must_use = "dropping the lease returns the buffer"]
 pub struct Lease<'a, T> {
     held: Option<Held<T>>,
     pool: &'a Pool<T>,
 }
 
 /// A [`Lease`] that owns a share of its pool, to be sent to where the pool is not.
+#[must_use = "dropping the lease returns the buffer"]
 pub struct OwnedLease<T> {
     held: Option<Held<T>>,
     pool: Pool<T>,

@@ -13,8 +13,9 @@ unsafe impl Send for Buffer {}
 
 impl Buffer {
     fn bump(&mut self) -> u32 {
-        // SAFETY: loom checks that nobody else is at it.
-        self.0.with_mut(|buffer| unsafe {
+        self.0.with_mut(|buffer| {
+            // SAFETY: loom checks that nobody else is at it.
+            let buffer = unsafe { &mut *buffer };
             *buffer += 1;
             *buffer
         })
