@@ -61,7 +61,7 @@ proptest! {
                 prop_assert_eq!(lease.is_some(), out.len() < capacity);
                 out.extend(lease);
             } else if !out.is_empty() {
-                out.swap_remove(step % out.len());
+                drop(out.swap_remove(step % out.len()));
             }
             most = most.max(out.len());
             let mut numbers: Vec<usize> = out.iter().map(|lease| lease.number).collect();
