@@ -1,5 +1,6 @@
 //! Cooperative cancellation, as a tree of tokens.
 
+use crate::probe::{Kind, Object};
 use crate::shim::{self, Arc, AtomicBool, Condvar, Mutex, keep, lock, wait_while_until, weaken};
 use std::fmt;
 use std::time::Duration;
@@ -35,16 +36,18 @@ struct Node {
     bell: Arc<Bell>,
 }
 
-#[derive(Default)]
 struct Bell {
     lock: Mutex<()>,
     rung: Condvar,
+    probe: Object,
 }
 
 impl CancelToken {
     /// A token without a parent, not cancelled.
+    #[track_caller]
     pub fn new() -> Self {
-        Self::over(None, Arc::new(Bell::default()))
+        let (lock, rung, probe) = (Mutex::new(()), Condvar::new(), Object::new(Kind::Sleep));
+        Self::over(None, Arc::new(Bell { lock, rung, probe }))
     }
 
     fn over(parent: Option<Arc<Node>>, bell: Arc<Bell>) -> Self {
@@ -86,6 +89,10 @@ impl CancelToken {
     pub fn wait_timeout(&self, duration: Duration) -> bool {
         let deadline = shim::deadline(duration);
         let bell = &self.node.bell;
+        if self.is_cancelled() {
+            return true;
+        }
+        let _wait = bell.probe.wait(0);
         let mut guard = lock(&bell.lock);
         loop {
             if self.is_cancelled() {
@@ -106,6 +113,7 @@ impl CancelToken {
 }
 
 impl Default for CancelToken {
+    #[track_caller]
     fn default() -> Self {
         Self::new()
     }

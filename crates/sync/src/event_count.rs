@@ -1,5 +1,6 @@
 //! Waiting for a condition over lock-free state: a condition variable without a lock around the state.
 
+use crate::probe::{Kind, Object};
 use crate::shim::{self, AtomicU64, Condvar, Line, Mutex, Ordering, keep, lock, wait_while_until, weaken};
 use crate::spin::{self, Spin};
 use std::fmt;
@@ -42,18 +43,29 @@ pub struct EventCount {
     beds: Mutex<()>,
     bell: Condvar,
     spin: Duration,
+    /// At its one end: whoever woke others last.
+    probe: Object,
 }
 
 impl EventCount {
     /// Nobody waits yet. A wait looks for some 30 µs before it sleeps, or not at all on a machine of one core.
+    #[track_caller]
     pub fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self::with_spin(spin::budget(2, cores))
     }
 
     /// As [`EventCount::new`], with waits that look for at most `spin` before they sleep.
+    #[track_caller]
     pub fn with_spin(spin: Duration) -> Self {
-        Self { word: Line(AtomicU64::new(0)), beds: Mutex::new(()), bell: Condvar::new(), spin }
+        Self::of(Kind::Condition, spin)
+    }
+
+    /// An event count on which threads wait for something of this kind.
+    #[track_caller]
+    pub(crate) fn of(kind: Kind, spin: Duration) -> Self {
+        let (word, probe) = (Line(AtomicU64::new(0)), Object::new(kind));
+        Self { word, beds: Mutex::new(()), bell: Condvar::new(), spin, probe }
     }
 
     /// Waits until `attempt` returns a value, which it may do before any waiting.
@@ -85,6 +97,7 @@ impl EventCount {
                 break;
             }
         }
+        let _wait = self.probe.wait(0);
         let waiter = Waiter::announce(self);
         let mut seen = waiter.since;
         loop {
@@ -124,6 +137,7 @@ impl EventCount {
         if before & WAITERS == 0 {
             return;
         }
+        self.probe.here(0);
         // A waiter between its look at the epoch and its sleep holds the lock.
         if keep!("event_notify_no_lock") {
             drop(lock(&self.beds));

@@ -1,5 +1,6 @@
 //! Waiting until a number of things has happened, once.
 
+use crate::probe::{Kind, Object};
 use crate::shim::{
     self, Arc, AtomicU64, Condvar, Line, Mutex, Ordering, in_order, keep, lock, wait_while_until, weaken,
 };
@@ -37,15 +38,25 @@ struct Door {
     word: Line<AtomicU64>,
     beds: Mutex<()>,
     opened: Condvar,
+    /// At its one end: whoever dropped a ticket last.
+    probe: Object,
 }
 
 impl Latch {
     /// A latch with `count` tickets; of none it is open.
+    #[track_caller]
     pub fn new(count: u32) -> (Self, Vec<Ticket>) {
+        Self::of(Kind::Latch, count)
+    }
+
+    /// A latch that stands for something of this kind.
+    #[track_caller]
+    pub(crate) fn of(kind: Kind, count: u32) -> (Self, Vec<Ticket>) {
         let door = Door {
             word: Line(AtomicU64::new(u64::from(count))),
             beds: Mutex::new(()),
             opened: Condvar::new(),
+            probe: Object::new(kind),
         };
         let latch = Self(Arc::new(door));
         let tickets = (0..count).map(|_| Ticket(Arc::clone(&latch.0))).collect();
@@ -60,6 +71,11 @@ impl Latch {
     /// Tickets still held.
     pub fn left(&self) -> u32 {
         (self.0.word.load(weaken!("latch_look_relaxed", Acquire)) & LEFT) as u32
+    }
+
+    /// The thread that is to open it says so.
+    pub(crate) fn probe(&self) -> &Object {
+        &self.0.probe
     }
 
     /// Waits until all tickets are gone.
@@ -85,6 +101,7 @@ impl Latch {
         if announced & LEFT == 0 {
             return true;
         }
+        let _wait = self.0.probe.wait(0);
         let bed = lock(&self.0.beds);
         drop(wait_while_until(&self.0.opened, bed, deadline, |()| !self.is_open()));
         self.is_open()
@@ -94,6 +111,7 @@ impl Latch {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let door = &*self.0;
+        door.probe.here(0);
         let ordering = weaken!("latch_count_relaxed", Release);
         let before = if keep!("latch_count_torn") {
             door.word.fetch_sub(ONE, ordering)

@@ -6,6 +6,7 @@
 mod cancel;
 mod counter;
 mod event_count;
+mod instruments;
 mod latch;
 mod pipeline;
 mod pool;

@@ -35,6 +35,7 @@ pub unsafe trait Parts: Sync {
 }
 
 /// The body of [`Team::parallel_parts`].
+#[track_caller]
 pub(crate) fn each<P: Parts, F: Fn(usize, P::Part) + Sync>(team: &Team, parts: &P, work: &F) {
     team.parallel(parts.len(), |index| {
         // SAFETY: a region runs each index below its number of tasks at most once, and `parts` came by value to the
@@ -44,6 +45,7 @@ pub(crate) fn each<P: Parts, F: Fn(usize, P::Part) + Sync>(team: &Team, parts: &
 }
 
 /// As [`each`], with the panic of a part's work as an error.
+#[track_caller]
 pub(crate) fn try_each<P: Parts, F: Fn(usize, P::Part) + Sync>(
     team: &Team,
     parts: &P,

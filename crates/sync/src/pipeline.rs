@@ -3,6 +3,7 @@
 //! One sender, one receiver, a capacity. A full channel holds the sender back, an empty one the receiver, for as long as
 //! the receiver says. Dropping either end closes the channel, on unwinding too, so that no end waits for one that is gone.
 
+use crate::probe::{Kind, Object};
 use crate::shim::{self, Arc, Condvar, Mutex, in_order, keep, lock, wait_while, wait_while_until};
 use std::collections::VecDeque;
 use std::fmt;
@@ -29,6 +30,7 @@ use std::time::Duration;
 /// # Panics
 ///
 /// When `capacity` is zero.
+#[track_caller]
 pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     assert!(capacity > 0, "a channel of no capacity");
     let joint = Arc::new(Joint {
@@ -36,6 +38,7 @@ pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
         sent: Condvar::new(),
         taken: Condvar::new(),
         capacity,
+        probe: Object::new(Kind::Channel),
     });
     (Sender { joint: Arc::clone(&joint) }, Receiver { joint })
 }
@@ -55,7 +58,12 @@ struct Joint<T> {
     /// An item was taken, or the receiver left.
     taken: Condvar,
     capacity: usize,
+    probe: Object<2>,
 }
+
+/// Ends for the instruments.
+const SENDER: usize = 0;
+const RECEIVER: usize = 1;
 
 /// The receiver is gone; here is the item back.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -110,7 +118,13 @@ impl<T> Sender<T> {
     pub fn send(&self, item: T) -> Result<(), SendError<T>> {
         let joint = &*self.joint;
         let full = |state: &mut State<T>| keep!("pipeline_overfull") && state.items.len() >= joint.capacity;
-        let mut state = wait_while(&joint.taken, lock(&joint.state), |state| !state.closed && full(state));
+        let waits = |state: &mut State<T>| !state.closed && full(state);
+        joint.probe.here(SENDER);
+        let mut state = lock(&joint.state);
+        if waits(&mut state) {
+            let _wait = joint.probe.wait(RECEIVER);
+            state = wait_while(&joint.taken, state, waits);
+        }
         if state.closed {
             return Err(SendError(item));
         }
@@ -149,7 +163,12 @@ impl<T> Receiver<T> {
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvError> {
         let joint = &*self.joint;
         let nothing = |state: &mut State<T>| state.items.is_empty() && !state.closed;
-        let mut state = wait_while_until(&joint.sent, lock(&joint.state), shim::deadline(timeout), nothing);
+        joint.probe.here(RECEIVER);
+        let mut state = lock(&joint.state);
+        if nothing(&mut state) {
+            let _wait = joint.probe.wait(SENDER);
+            state = wait_while_until(&joint.sent, state, shim::deadline(timeout), nothing);
+        }
         let Some(item) = state.items.pop_front() else {
             return Err(if state.closed { RecvError::Closed } else { RecvError::TimedOut });
         };

@@ -19,10 +19,12 @@ const CHUNK: usize = 1;
 /// # Panics
 ///
 /// When shards differ in length, and as [`Team::parallel`].
+#[track_caller]
 pub fn tree_reduce(team: &Team, shards: &mut [&mut [f32]]) {
     try_tree_reduce(team, shards).unwrap_or_else(|error| panic!("{error}"));
 }
 
+#[track_caller]
 fn try_tree_reduce(team: &Team, shards: &mut [&mut [f32]]) -> Result<(), crate::RegionError> {
     let parts = columns(shards, CHUNK);
     team.try_parallel_parts(&parts, |_, mut column| {
@@ -99,6 +101,7 @@ impl<'a> Reduction<'a> {
     ///
     /// [`ReduceError::Missing`] naming the shards that brought nothing, [`ReduceError::Region`] when the team cannot
     /// be used in this process.
+    #[track_caller]
     pub fn finish(self, team: &Team) -> Result<&'a mut [f32], ReduceError> {
         let missing: Vec<usize> = self
             .shards

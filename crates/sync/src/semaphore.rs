@@ -1,5 +1,6 @@
 //! A number of permits that threads take, and wait for in the order in which they came.
 
+use crate::probe::{Held, Kind, Object};
 use crate::shim::{
     self, Arc, AtomicU64, Condvar, Line, Mutex, Ordering, keep, lock, wait_while_until, weaken,
 };
@@ -13,6 +14,10 @@ const CLOSED: u64 = 1;
 const QUEUED: u64 = 2;
 const PERMIT: u64 = 4;
 const MOST: u64 = u64::MAX / PERMIT;
+
+/// Ends for the instruments: the thread that gave permits back last, and the one that took some last.
+const GIVER: usize = 0;
+const TAKER: usize = 1;
 
 /// A number of permits, taken a few at a time and given back when the [`Permit`] is dropped.
 ///
@@ -41,6 +46,7 @@ pub struct Semaphore {
     queue: Mutex<Queue>,
     permits: u64,
     spin: Duration,
+    probe: Object<2>,
 }
 
 #[derive(Default)]
@@ -65,6 +71,7 @@ struct Waiter {
 pub struct Permit<'a> {
     semaphore: &'a Semaphore,
     count: u64,
+    held: Held,
 }
 
 /// Why there is no [`Permit`].
@@ -114,16 +121,18 @@ impl Semaphore {
     /// # Panics
     ///
     /// When there are 2^62 permits or more.
+    #[track_caller]
     pub fn new(permits: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self::with_spin(permits, spin::budget(2, cores))
     }
 
+    #[track_caller]
     pub(crate) fn with_spin(permits: usize, spin: Duration) -> Self {
         let permits = permits as u64;
         assert!(permits <= MOST, "a semaphore of {permits} permits, at most {MOST} are possible");
         let word = Line(AtomicU64::new(permits * PERMIT));
-        Self { word, queue: Mutex::new(Queue::default()), permits, spin }
+        Self { word, queue: Mutex::new(Queue::default()), permits, spin, probe: Object::new(Kind::Semaphore) }
     }
 
     /// Takes `count` permits, waiting for them.
@@ -153,7 +162,7 @@ impl Semaphore {
     pub fn try_acquire(&self, count: usize) -> Result<Permit<'_>, AcquireError> {
         let asked = self.possible(count)?;
         match self.take(asked, false)? {
-            true => Ok(Permit { semaphore: self, count: asked }),
+            true => Ok(self.permit(asked)),
             false => Err(AcquireError::WouldWait { asked: count }),
         }
     }
@@ -199,7 +208,11 @@ impl Semaphore {
                 break;
             }
         }
-        Ok(Permit { semaphore: self, count: asked })
+        Ok(self.permit(asked))
+    }
+
+    fn permit(&self, count: u64) -> Permit<'_> {
+        Permit { semaphore: self, count, held: self.probe.hold(TAKER) }
     }
 
     fn possible(&self, count: usize) -> Result<u64, AcquireError> {
@@ -255,6 +268,7 @@ impl Semaphore {
         let bell = Arc::new(Condvar::new());
         queue.waiting.push_back(Waiter { ticket, asked, bell: Arc::clone(&bell) });
         let waits = |queue: &mut Queue| ticket >= queue.served && !self.is_closed();
+        let _wait = self.probe.wait(GIVER);
         queue = wait_while_until(&bell, queue, deadline, waits);
         if ticket < queue.served {
             return Ok(());
@@ -322,6 +336,8 @@ impl Permit<'_> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
+        self.held.release();
+        self.semaphore.probe.here(GIVER);
         self.semaphore.give_back(self.count);
     }
 }

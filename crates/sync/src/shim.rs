@@ -128,13 +128,13 @@ macro_rules! in_order {
 pub(crate) use {in_order, keep, planted, weaken};
 
 /// Whether the environment of a model's process plants this mutant.
-#[cfg(all(test, any(loom, shuttle)))]
+#[cfg(test)]
 pub(crate) fn chosen(name: &str) -> bool {
-    static MUTANT: ::std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    static MUTANT: ::std::sync::OnceLock<Option<String>> = ::std::sync::OnceLock::new();
     MUTANT.get_or_init(|| ::std::env::var("SELVEDGE_MUTANT").ok()).as_deref() == Some(name)
 }
 
-#[cfg(not(all(test, any(loom, shuttle))))]
+#[cfg(not(test))]
 pub(crate) const fn chosen(_: &str) -> bool {
     false
 }

@@ -5,6 +5,7 @@ pub(crate) mod gate;
 
 use crate::error::{RegionError, ShutdownError, TeamError, discard, message};
 use crate::parts::Parts;
+use crate::probe::{self, Place, Region};
 use crate::process;
 use crate::shim::{self, Arc};
 use crate::spin;
@@ -49,11 +50,13 @@ impl Team {
     ///
     /// [`TeamError`] for no threads, for more than 65536, and when the system refuses to start one; those already
     /// started have been joined then.
+    #[track_caller]
     pub fn new(threads: usize) -> Result<Self, TeamError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self::with_spin(threads, spin::budget(threads, cores))
     }
 
+    #[track_caller]
     pub(crate) fn with_spin(threads: usize, spin: Duration) -> Result<Self, TeamError> {
         let most = gate::MOST_WORKERS + 1;
         match threads {
@@ -96,11 +99,13 @@ impl Team {
     /// With the payload of the panic of a task (of the lowest index, when several panic), after every thread has left
     /// the region; tasks not begun by then are skipped and the team lives on. Also when the process is a fork of the
     /// one that built the team, see [`RegionError::Forked`].
+    #[track_caller]
     pub fn parallel<F: Fn(usize) + Sync>(&self, tasks: usize, task: F) {
         if let Err(error) = self.check_process() {
             panic!("{error}");
         }
-        match self.run(tasks, &|_, index| task(index)) {
+        let mut region = probe::region(Place::here());
+        match self.run(&mut region, tasks, &|_, index| task(index)) {
             None => (0..tasks).for_each(task),
             Some(Ok(())) => {}
             Some(Err(panicked)) => resume_unwind(panicked.payload),
@@ -113,9 +118,11 @@ impl Team {
     ///
     /// [`RegionError::TaskPanicked`] when a task panicked, [`RegionError::Forked`] when the process is a fork of the
     /// one that built the team.
+    #[track_caller]
     pub fn try_parallel<F: Fn(usize) + Sync>(&self, tasks: usize, task: F) -> Result<(), RegionError> {
         self.check_process()?;
-        let outcome = self.run(tasks, &|_, index| task(index)).unwrap_or_else(|| {
+        let mut region = probe::region(Place::here());
+        let outcome = self.run(&mut region, tasks, &|_, index| task(index)).unwrap_or_else(|| {
             for index in 0..tasks {
                 catch_unwind(AssertUnwindSafe(|| task(index)))
                     .map_err(|payload| Panicked { task: index, payload })?;
@@ -134,6 +141,7 @@ impl Team {
     /// # Panics
     ///
     /// As [`Team::parallel`], and when the members of a tuple have different numbers of parts.
+    #[track_caller]
     pub fn parallel_parts<P: Parts, F: Fn(usize, P::Part) + Sync>(&self, parts: P, work: F) {
         crate::parts::each(self, &parts, &work);
     }
@@ -147,6 +155,7 @@ impl Team {
     /// # Panics
     ///
     /// When the members of a tuple have different numbers of parts.
+    #[track_caller]
     pub fn try_parallel_parts<P: Parts, F: Fn(usize, P::Part) + Sync>(
         &self,
         parts: P,
@@ -161,6 +170,7 @@ impl Team {
     /// # Panics
     ///
     /// As [`Team::parallel_parts`], and when `scratch` has fewer elements than the team has threads.
+    #[track_caller]
     pub fn parallel_parts_with<P, S, F>(&self, parts: P, scratch: &mut [S], work: F)
     where
         P: Parts,
@@ -176,11 +186,14 @@ impl Team {
         if let Err(error) = self.check_process() {
             panic!("{error}");
         }
-        crate::parts::each_with(&parts, scratch, &work, |tasks, task| match self.run(tasks, task) {
-            // Inline, the caller runs every task: it is participant 0.
-            None => (0..tasks).for_each(|index| task(0, index)),
-            Some(Ok(())) => {}
-            Some(Err(panicked)) => resume_unwind(panicked.payload),
+        let mut region = probe::region(Place::here());
+        crate::parts::each_with(&parts, scratch, &work, |tasks, task| {
+            match self.run(&mut region, tasks, task) {
+                // Inline, the caller runs every task: it is participant 0.
+                None => (0..tasks).for_each(|index| task(0, index)),
+                Some(Ok(())) => {}
+                Some(Err(panicked)) => resume_unwind(panicked.payload),
+            }
         });
     }
 
@@ -212,11 +225,11 @@ impl Team {
     }
 
     /// The region on the crew, or `None` when the tasks are to run inline.
-    fn run(&self, tasks: usize, task: &crew::Task<'_>) -> Option<Result<(), Panicked>> {
+    fn run(&self, region: &mut Region, tasks: usize, task: &crew::Task<'_>) -> Option<Result<(), Panicked>> {
         if tasks <= 1 {
             return None;
         }
-        self.crew.as_ref()?.run(tasks, task)
+        self.crew.as_ref()?.run(region, tasks, task)
     }
 
     /// A team with threads works only in the process that has them.

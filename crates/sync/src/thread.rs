@@ -2,6 +2,7 @@
 
 use crate::error::{SpawnError, ThreadPanicked, discard, message};
 use crate::latch::Latch;
+use crate::probe::{Heir, Kind};
 use crate::process;
 use crate::shim::{self, Arc, Builder, JoinHandle, Mutex, current, keep, lock};
 use std::any::Any;
@@ -64,6 +65,7 @@ impl<T: Send + 'static> OwnedThread<T> {
     /// # Errors
     ///
     /// [`SpawnError`] when the system refuses, or when the name has a zero byte.
+    #[track_caller]
     pub fn spawn(
         name: impl Into<String>,
         work: impl FnOnce() -> T + Send + 'static,
@@ -80,15 +82,20 @@ impl<T: Send + 'static> OwnedThread<T> {
             task: std::sync::OnceLock::new(),
         });
         let theirs = Arc::clone(&desk);
-        let (ended, mut tickets) = Latch::new(1);
+        let (ended, mut tickets) = Latch::of(Kind::Thread, 1);
         let ticket = tickets.pop();
+        let (heir, end) = (Heir::new(&name), ended.clone());
         let body = move || {
             #[cfg(all(target_os = "linux", not(any(loom, shuttle))))]
             if let Ok(task) = std::fs::read_link("/proc/thread-self") {
                 // Set once, by this thread alone.
                 let _ = theirs.task.set(std::path::Path::new("/proc").join(task));
             }
-            let outcome = catch_unwind(AssertUnwindSafe(work));
+            let outcome = {
+                // Until just before its owner can see that it has ended.
+                let _registered = heir.enter(end.probe());
+                catch_unwind(AssertUnwindSafe(work))
+            };
             *lock(&theirs.outcome) = Some(outcome);
             if keep!("thread_unannounced") {
                 drop(ticket);
@@ -181,6 +188,7 @@ impl<T> OwnedThread<T> {
         if handle.thread().id() == current().id() {
             return;
         }
+        let _wait = (!self.ended.is_open()).then(|| self.ended.probe().wait(0));
         // An error would be a panic outside `work`, and then there is no outcome either.
         let _ = handle.join();
         #[cfg(target_os = "linux")]

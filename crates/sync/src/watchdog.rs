@@ -2,10 +2,11 @@
 
 use crate::error::SpawnError;
 use crate::latch::{Latch, Ticket};
+use crate::probe::{self, Kind};
 use crate::shim::{Arc, AtomicU64, Line, OnceLock, Ordering, weaken};
 use crate::thread::OwnedThread;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::time::{Duration, Instant};
 
 /// Names of phases one pulse can tell apart; those beyond are reported as [`OTHER`].
@@ -81,12 +82,15 @@ impl Heart {
 
 impl Pulse {
     /// Says that its thread goes on, with `phase` from now on. Names are few: past 31 of them all are called "other".
+    #[track_caller]
     pub fn busy(&self, phase: &'static str) {
+        probe::phase(phase, Location::caller());
         self.heart.busy(phase);
     }
 
     /// Says that its thread has nothing to do, and may be silent for as long as it likes.
     pub fn idle(&self) {
+        probe::leave_phase();
         self.heart.idle();
     }
 }
@@ -130,6 +134,7 @@ impl Watchdog {
     /// # Errors
     ///
     /// [`SpawnError`] when the thread cannot be started.
+    #[track_caller]
     pub fn start(
         deadline: Duration,
         names: &[&str],
@@ -149,8 +154,8 @@ impl Watchdog {
                 reported: false,
             })
             .collect();
-        let (cut, mut leash) = Latch::new(1);
-        let pause = (deadline / 4).clamp(Duration::from_millis(1), Duration::from_secs(1));
+        let (cut, mut leash) = Latch::of(Kind::Sleep, 1);
+        let pause = pause(deadline);
         let thread = OwnedThread::spawn("selvedge-watch", move || {
             while !cut.wait_timeout(pause) {
                 for watched in &mut watched {
@@ -173,6 +178,11 @@ impl Drop for Watchdog {
         // Joins.
         self.thread.take();
     }
+}
+
+/// Time between two looks for what takes longer than `deadline`.
+pub(crate) fn pause(deadline: Duration) -> Duration {
+    (deadline / 4).clamp(Duration::from_millis(1), Duration::from_secs(1))
 }
 
 /// What the watchdog remembers of one pulse.

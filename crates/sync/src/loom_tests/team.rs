@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "tasks write cells that loom watches for races")]
 
 use super::{ALL, explore};
+use crate::probe::{Place, region};
 use crate::team::crew::Crew;
 use crate::team::gate::{Gate, Seen};
 use loom::cell::UnsafeCell;
@@ -61,7 +62,7 @@ impl Model {
     }
 
     fn run(&self, tasks: usize, task: impl Fn(usize) + Sync) -> bool {
-        match self.crew.run(tasks, &|_, index| task(index)) {
+        match self.crew.run(&mut region(Place::here()), tasks, &|_, index| task(index)) {
             None => false,
             Some(Ok(())) => true,
             Some(Err(panicked)) => std::panic::resume_unwind(panicked.payload),
@@ -213,7 +214,12 @@ fn loom_team_participants() {
     explore("loom_team_participants", 3, || {
         let model = Model::new(2, PARK);
         let cells = Cells::new(3);
-        assert!(model.crew.run(3, &|participant, _| cells.bump(participant)).is_some_and(|ran| ran.is_ok()));
+        assert!(
+            model
+                .crew
+                .run(&mut region(Place::here()), 3, &|participant, _| cells.bump(participant))
+                .is_some_and(|ran| ran.is_ok())
+        );
         assert_eq!(cells.all().iter().sum::<usize>(), 3);
         model.end();
     });
@@ -245,7 +251,7 @@ fn loom_team_shared() {
 
     fn use_once(crew: &Crew) {
         let cells = Cells::new(2);
-        if crew.run(2, &|_, index| cells.bump(index)).is_none() {
+        if crew.run(&mut region(Place::here()), 2, &|_, index| cells.bump(index)).is_none() {
             (0..2).for_each(|index| cells.bump(index));
         }
         assert_eq!(cells.all(), [1, 1]);
@@ -262,7 +268,7 @@ fn loom_team_nested() {
         let cells = Cells::new(4);
         assert!(model.run(2, |outer| {
             let inner = |index| cells.bump(2 * outer + index);
-            assert!(model.crew.run(2, &|_, index| inner(index)).is_none());
+            assert!(model.crew.run(&mut region(Place::here()), 2, &|_, index| inner(index)).is_none());
             (0..2).for_each(inner);
         }));
         assert_eq!(cells.all(), [1, 1, 1, 1]);
@@ -278,7 +284,7 @@ fn loom_team_panic() {
     explore("loom_team_panic", 4, || {
         let model = Model::new(1, PARK);
         let cells = Cells::new(2);
-        let panicked = model.crew.run(2, &|_, index| {
+        let panicked = model.crew.run(&mut region(Place::here()), 2, &|_, index| {
             if index == 1 {
                 std::panic::resume_unwind(Box::new("torn"));
             }

@@ -5,6 +5,7 @@
 
 use super::gate::{Gate, Seen};
 use crate::error::discard;
+use crate::probe::{self, Kind, Object, Region};
 use crate::shim::{AtomicBool, AtomicUsize, Line, Mutex, Ordering, UnsafeCell, in_order, keep, lock, weaken};
 use std::any::Any;
 use std::cell::Cell;
@@ -27,6 +28,7 @@ pub(crate) struct Panicked {
 struct Job {
     task: *const Task<'static>,
     tasks: usize,
+    place: probe::Place,
 }
 
 /// The shared half of a team.
@@ -39,6 +41,7 @@ pub(crate) struct Crew {
     held: Line<AtomicBool>,
     job: UnsafeCell<Job>,
     panicked: Mutex<Option<Panicked>>,
+    probe: Object<2>,
 }
 
 // SAFETY: `job` is the one field that is not `Sync`. It is written only by the thread that has set `held`, while the
@@ -51,13 +54,15 @@ unsafe impl Send for Crew {}
 
 impl Crew {
     /// A crew for `workers` threads beside the caller, each wait spinning for at most `spin`.
+    #[track_caller]
     pub(crate) fn new(workers: usize, spin: Duration) -> Self {
         Self {
             gate: Gate::new(workers, spin),
             next: Line(AtomicUsize::new(0)),
             held: Line(AtomicBool::new(false)),
-            job: UnsafeCell::new(Job { task: &|_, _| {}, tasks: 0 }),
+            job: UnsafeCell::new(Job { task: &|_, _| {}, tasks: 0, place: probe::Place::here() }),
             panicked: Mutex::new(None),
+            probe: Object::new(Kind::Team),
         }
     }
 
@@ -65,14 +70,17 @@ impl Crew {
     pub(crate) fn serve(&self, participant: usize) {
         let participant = if keep!("crew_participant_shared") { participant } else { 1 };
         let mut seen = Seen::default();
+        let mut server = probe::Server::new(&self.probe);
         while self.gate.enter(&mut seen) {
             let leave = Some(Leave(&self.gate)).filter(|_| keep!("crew_leave_early"));
             // SAFETY: between `enter` and `leave` nobody writes the slot, and `run` of the caller who opened the
             // region does not return before this worker has left, so what `task` points to is alive and lent to us.
-            let Job { task, tasks } = self.job.with(|job| unsafe { *job });
+            let Job { task, tasks, place } = self.job.with(|job| unsafe { *job });
+            server.enter(place);
             // SAFETY: as above, and the caller's own borrow of it is shared too.
             let panicked =
                 self.work(participant, Some(&seen), unsafe { &*task }, tasks) && keep!("crew_panic_unmarked");
+            server.leave();
             let mark = || {
                 if panicked {
                     self.gate.mark_panicked()
@@ -91,7 +99,12 @@ impl Crew {
     /// After a panic the tasks nobody has claimed are skipped.
     ///
     /// Returns `None`, having run nothing, while a region is open: the caller runs its tasks itself then.
-    pub(crate) fn run(&self, tasks: usize, task: &Task<'_>) -> Option<Result<(), Panicked>> {
+    pub(crate) fn run(
+        &self,
+        region: &mut Region,
+        tasks: usize,
+        task: &Task<'_>,
+    ) -> Option<Result<(), Panicked>> {
         if !self.hold() {
             return None;
         }
@@ -99,15 +112,16 @@ impl Crew {
         // is closed, with every worker out of it, before this function returns: nothing between opening and closing
         // unwinds, for `work` catches what tasks throw.
         let task: &Task<'static> = unsafe { std::mem::transmute::<&Task<'_>, &Task<'static>>(task) };
+        region.open(&self.probe);
         self.next.store(1, Ordering::Relaxed);
         in_order!(
             "crew_publish_late",
             // SAFETY: `held` is ours, and the region before closed with nobody active.
-            self.job.with_mut(|job| unsafe { *job = Job { task, tasks } }),
+            self.job.with_mut(|job| unsafe { *job = Job { task, tasks, place: region.place() } }),
             self.gate.open(tasks - 1)
         );
         let mine = self.work(0, None, task, tasks);
-        let theirs = self.gate.close();
+        let theirs = region.close(&self.probe, || self.gate.close());
         let panicked = if mine || theirs { lock(&self.panicked).take() } else { None };
         self.held.store(false, weaken!("crew_release_relaxed", Release));
         Some(panicked.map_or(Ok(()), Err))

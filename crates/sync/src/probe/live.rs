@@ -1,0 +1,53 @@
+//! The hooks of a build with instruments.
+
+mod object;
+mod region;
+mod thread;
+
+pub(crate) use object::{Held, Object};
+pub(crate) use region::{Region, Server, region};
+pub(crate) use thread::{Heir, Registered, Rest, enter, leave_phase, phase, rest};
+
+use crate::instruments::me::Me;
+use std::cell::{Cell, RefCell};
+use std::panic::Location;
+use std::rc::Rc;
+
+thread_local! {
+    /// Whether this thread is registered: all that others pay for.
+    static ON: Cell<bool> = const { Cell::new(false) };
+    static ME: RefCell<Option<Rc<Me>>> = const { RefCell::new(None) };
+}
+
+/// The calling thread, if it is registered.
+#[inline]
+fn me() -> Option<Rc<Me>> {
+    if ON.get() { registered() } else { None }
+}
+
+#[cold]
+fn registered() -> Option<Rc<Me>> {
+    // Not there any more while the thread's own variables are dropped.
+    ME.try_with(|me| me.borrow().clone()).ok().flatten()
+}
+
+/// Makes the calling thread another; returns what it was.
+fn become_thread(me: Option<Rc<Me>>) -> Option<Rc<Me>> {
+    ME.try_with(|slot| {
+        ON.set(me.is_some());
+        slot.replace(me)
+    })
+    .ok()
+    .flatten()
+}
+
+/// A place in the source.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place(&'static Location<'static>);
+
+impl Place {
+    #[track_caller]
+    pub(crate) const fn here() -> Self {
+        Self(Location::caller())
+    }
+}

@@ -1,0 +1,161 @@
+//! What a primitive carries for its hooks, and the waits and holds on it.
+
+use super::{Place, me};
+use crate::instruments::me::Me;
+use crate::instruments::site::Label;
+use crate::instruments::status::{Id, Status};
+use crate::kind::Kind;
+use crate::shim::{AtomicU64, Ordering};
+use std::rc::Rc;
+
+/// A primitive as the instruments see it: what it is, where it was built, and which threads were last at its ends.
+///
+/// An end is a part that one thread plays for others to wait for: the holder of a lock, the sender of a channel. Who it
+/// is, is a hint: it orders nothing and decides nothing.
+#[derive(Debug)]
+pub(crate) struct Object<const ENDS: usize = 1> {
+    kind: Kind,
+    place: Place,
+    ends: [AtomicU64; ENDS],
+}
+
+impl<const ENDS: usize> Object<ENDS> {
+    #[track_caller]
+    pub(crate) const fn new(kind: Kind) -> Self {
+        Self { kind, place: Place::here(), ends: [const { AtomicU64::new(0) }; ENDS] }
+    }
+
+    /// Says that the calling thread is at this end now.
+    #[inline]
+    pub(crate) fn here(&self, end: usize) {
+        if let Some(me) = me() {
+            self.left_by(&me, end);
+            me.touch(self.id(&me));
+        }
+    }
+
+    pub(super) fn left_by(&self, me: &Me, end: usize) {
+        let mark = me.mark();
+        // Read first: the line stays shared while the same thread comes again and again.
+        if self.ends[end].load(Ordering::Relaxed) != mark {
+            self.ends[end].store(mark, Ordering::Relaxed);
+        }
+    }
+
+    /// The seat, and one, of the thread at this end, or 0.
+    pub(super) fn at(&self, me: &Me, end: usize) -> u16 {
+        me.seat_of(self.ends[end].load(Ordering::Relaxed))
+    }
+
+    pub(super) fn id(&self, me: &Me) -> Id {
+        self.id_at(me.site(Label { kind: self.kind, name: None, location: self.place.0 }))
+    }
+
+    /// The id of this object in its part at another site.
+    pub(super) fn id_at(&self, site: u16) -> Id {
+        Id::new(std::ptr::from_ref(self).addr(), site)
+    }
+
+    /// Begins a wait for the thread at `end`, which ends when the result is dropped.
+    #[inline]
+    #[must_use]
+    pub(crate) fn wait(&self, end: usize) -> Wait<'_, ENDS> {
+        Wait(me().map(|me| Waiting::begin(self, end, me)))
+    }
+
+    /// Says that the calling thread holds this, and is at `end` of it, until the result is dropped.
+    #[inline]
+    #[must_use]
+    pub(crate) fn hold(&self, end: usize) -> Held {
+        Held(me().and_then(|me| {
+            self.left_by(&me, end);
+            let id = self.id(&me);
+            let entry = me.hold(self.kind, id)?;
+            Some(Debt { id, mark: me.mark(), entry })
+        }))
+    }
+}
+
+/// A wait under way.
+#[derive(Debug)]
+pub(crate) struct Wait<'a, const ENDS: usize = 1>(Option<Waiting<'a, ENDS>>);
+
+#[derive(Debug)]
+struct Waiting<'a, const ENDS: usize> {
+    me: Rc<Me>,
+    object: &'a Object<ENDS>,
+    end: usize,
+    awaited: u16,
+    before: Status,
+}
+
+impl<'a, const ENDS: usize> Waiting<'a, ENDS> {
+    #[cold]
+    fn begin(object: &'a Object<ENDS>, end: usize, me: Rc<Me>) -> Self {
+        let awaited = object.at(&me, end);
+        let before = me.begin_wait(object.kind, object.id(&me), awaited, me.now());
+        Self { me, object, end, awaited, before }
+    }
+}
+
+impl<const ENDS: usize> Drop for Wait<'_, ENDS> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(waiting) = &self.0 {
+            waiting.end();
+        }
+    }
+}
+
+impl<const ENDS: usize> Waiting<'_, ENDS> {
+    #[cold]
+    fn end(&self) {
+        let Self { me, object, end, awaited, before } = self;
+        // A lock was waited for because of its holder then; other waits because of who ended them.
+        let now_there = object.at(me, *end);
+        let ended_by = if object.kind.is_lock() || now_there == 0 { *awaited } else { now_there };
+        me.end_wait(object.kind, ended_by, *before, me.now());
+    }
+}
+
+/// Something that the calling thread holds against others.
+#[derive(Debug)]
+pub(crate) struct Held(Option<Debt>);
+
+#[derive(Debug)]
+struct Debt {
+    id: Id,
+    mark: u64,
+    entry: usize,
+}
+
+impl Held {
+    /// Says that it is about to be released; else dropping it does.
+    #[inline]
+    pub(crate) fn release(&mut self) {
+        if let Some(debt) = self.0.take() {
+            debt.pay();
+        }
+    }
+}
+
+impl Drop for Held {
+    #[inline]
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+impl Debt {
+    #[cold]
+    fn pay(&self) {
+        let Some(me) = me() else { return };
+        if self.mark == me.mark() {
+            me.release(self.entry);
+        } else if let Some(seat) = me.seat_of(self.mark).checked_sub(1) {
+            // A lease that was handed on. Its thread may have ended since, and another owe something in its place.
+            let owed = &me.shared.book(usize::from(seat)).owed[self.entry];
+            let _ = owed.compare_exchange(self.id.0, 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+}
