@@ -2,6 +2,7 @@
 //!
 #![doc = include_str!("../README.md")]
 
+mod barrier;
 mod cancel;
 mod counter;
 mod error;
@@ -30,6 +31,7 @@ mod watchdog;
 #[cfg(all(test, loom))]
 mod loom_tests;
 
+pub use barrier::{Barrier, BarrierError, Crossing, Party};
 pub use cancel::CancelToken;
 pub use counter::Counter;
 pub use error::{ReduceError, RegionError, ShutdownError, SpawnError, TeamError, ThreadPanicked};
