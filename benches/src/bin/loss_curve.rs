@@ -92,7 +92,7 @@ fn export(tokens: &Path, out: &Path, arch: Arch, steps: u64, threads: usize) -> 
         let batch = loader.next()?;
         inputs.extend(batch.tokens.iter().flat_map(|id| id.to_le_bytes()));
         targets.extend(batch.targets.iter().flat_map(|id| id.to_le_bytes()));
-        let loss = trainer.train_step(&batch)?.loss.mean();
+        let loss = trainer.train_step(batch)?.loss.mean();
         losses.push_str(&format!("{step},{loss:.9}\n"));
     }
     let shape = vec![usize::try_from(steps)?, BATCH, CONTEXT];

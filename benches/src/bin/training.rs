@@ -89,7 +89,7 @@ fn main() -> anyhow::Result<()> {
     let mut trainer = Trainer::new(config, recipe, &resources, None)?;
     let mut seconds = Vec::new();
     for _ in 0..steps {
-        seconds.push(trainer.train_step(&loader.next()?)?.seconds);
+        seconds.push(trainer.train_step(loader.next()?)?.seconds);
     }
     let mut measured = seconds.split_off(usize::try_from(args.warmup)?);
     measured.sort_by(f64::total_cmp);

@@ -100,7 +100,7 @@ fn train(
     let mut loader = Loader::start(Arc::clone(tokens), loader, &CancelToken::new())?;
     let mut trainer = Trainer::new(config.clone(), recipe, resources, None)?;
     for _ in 0..args.steps {
-        trainer.train_step(&loader.next()?)?;
+        trainer.train_step(loader.next()?)?;
     }
     Ok(trainer.digest())
 }

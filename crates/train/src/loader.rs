@@ -4,6 +4,9 @@
 //! i mod P. So the order needs no sequence numbers and no reorder buffer, a full channel holds its thread back, and a
 //! batch depends on (file, seed, its first row) alone.
 //!
+//! Batches are filled into buffers of a pool, which the consumer's next call gives back: after the first few a run
+//! allocates none.
+//!
 //! Each loader thread holds the only sender of its channel. When it dies, by panic or otherwise, the channel closes and
 //! the consumer has an error at once; when it stalls, the consumer has an error after the deadline. Neither leaves a
 //! thread behind.
@@ -17,7 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use selvedge_sync::{CancelToken, Joined, OwnedThread, Receiver, RecvError, bounded};
+use selvedge_sync::{CancelToken, Joined, OwnedLease, OwnedThread, Pool, Receiver, RecvError, bounded};
 
 use crate::Error;
 use crate::order::Order;
@@ -44,6 +47,13 @@ impl Batch {
     fn new(start_row: u64, rows: usize, context: usize) -> Self {
         let room = rows * context;
         Self { start_row, rows, context, tokens: Vec::with_capacity(room), targets: Vec::with_capacity(room) }
+    }
+
+    /// Makes it a batch of no rows yet that begins at `start_row`.
+    fn restart(&mut self, start_row: u64) {
+        self.start_row = start_row;
+        self.tokens.clear();
+        self.targets.clear();
     }
 
     /// Appends the row of window `window`; `scratch` holds one token more than a row.
@@ -150,7 +160,9 @@ impl fmt::Debug for LoaderConfig {
 #[derive(Debug)]
 pub struct Loader {
     /// One per thread; emptied when the loader ends, which lets threads blocked on a full channel go.
-    channels: Vec<Receiver<Result<Batch, Error>>>,
+    channels: Vec<Receiver<Result<OwnedLease<Batch>, Error>>>,
+    /// What [`Loader::next`] has lent out.
+    current: Option<OwnedLease<Batch>>,
     threads: Vec<Option<OwnedThread<()>>>,
     cancel: CancelToken,
     deadline: Duration,
@@ -171,6 +183,7 @@ impl Loader {
         let order = Order::new(config.seed, tokens.windows(config.context)?);
         let mut loader = Self {
             channels: Vec::with_capacity(config.threads),
+            current: None,
             threads: Vec::with_capacity(config.threads),
             cancel: cancel.clone(),
             deadline: config.deadline,
@@ -178,6 +191,10 @@ impl Loader {
             row: config.start_row,
             batch: 0,
         };
+        // Each thread makes one batch while its channel is full, and the consumer has one: nobody waits for a buffer.
+        let buffers = config.threads * (config.depth + 1) + 1;
+        let (rows, context) = (config.rows, config.context);
+        let buffers = Pool::new(buffers, move || Batch::new(0, rows, context));
         let config = Arc::new(config);
         for index in 0..config.threads {
             let (sender, receiver) = bounded(config.depth);
@@ -185,6 +202,7 @@ impl Loader {
                 index,
                 tokens: Arc::clone(&tokens),
                 order,
+                buffers: buffers.clone(),
                 config: Arc::clone(&config),
                 cancel: loader.cancel.clone(),
             };
@@ -202,7 +220,7 @@ impl Loader {
         self.row
     }
 
-    /// The next batch. Waits until it is there.
+    /// The next batch, until the one after it is asked for. Waits until it is there.
     ///
     /// # Errors
     /// Any error ends the loader and its threads:
@@ -210,7 +228,8 @@ impl Loader {
     /// nothing within the deadline, [`Error::Cancelled`] after a cancellation, [`Error::TokenId`] for a bad token;
     /// [`Error::LoaderEnded`] from then on.
     #[expect(clippy::should_implement_trait, reason = "an endless iterator of results that ends by an error")]
-    pub fn next(&mut self) -> Result<Batch, Error> {
+    pub fn next(&mut self) -> Result<&Batch, Error> {
+        self.current = None;
         if self.channels.is_empty() {
             return Err(Error::LoaderEnded);
         }
@@ -219,7 +238,7 @@ impl Loader {
             Ok(Ok(batch)) => {
                 self.batch += 1;
                 self.row += self.rows;
-                return Ok(batch);
+                return Ok(self.current.insert(batch));
             }
             Ok(Err(error)) => error,
             Err(RecvError::TimedOut) => Error::LoaderStalled { thread: index, deadline: self.deadline },

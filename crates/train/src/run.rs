@@ -108,7 +108,7 @@ impl Run<'_> {
             let waiting = Instant::now();
             let batch = loader.next()?;
             let waited = waiting.elapsed().as_secs_f64();
-            let report = trainer.train_step(&batch)?;
+            let report = trainer.train_step(batch)?;
             loss = Some(report.loss.mean());
             on_event(Event::Step(&report, waited));
             let done = step + 1;

@@ -23,7 +23,7 @@ fn config(rows: usize, context: usize, threads: usize) -> LoaderConfig {
 
 fn batches(file: &Arc<TokenFile>, config: LoaderConfig, count: usize) -> Vec<Batch> {
     let mut loader = Loader::start(Arc::clone(file), config, &CancelToken::new()).unwrap();
-    (0..count).map(|_| loader.next().unwrap()).collect()
+    (0..count).map(|_| loader.next().unwrap().clone()).collect()
 }
 
 #[test]
@@ -71,7 +71,7 @@ proptest! {
         let whole = batches(&file, config(4, 3, 2), 24);
         let mut first = Loader::start(Arc::clone(&file), config(4, 3, 3), &CancelToken::new()).unwrap();
         for batch in &whole[..taken] {
-            prop_assert_eq!(&first.next().unwrap(), batch);
+            prop_assert_eq!(first.next().unwrap(), batch);
         }
         let resumed = LoaderConfig { start_row: first.row(), ..config(4, 3, threads) };
         prop_assert_eq!(&batches(&file, resumed, 24 - taken)[..], &whole[taken..]);
@@ -94,6 +94,21 @@ proptest! {
         prop_assert!(all[..all.len() - 1].iter().all(|b| b.rows == rows));
         prop_assert_eq!(all.iter().map(|b| b.rows as u64).sum::<u64>(), expected);
     }
+}
+
+#[test]
+fn buffers_are_used_again() {
+    let (_dir, file) = counting(400);
+    let config = LoaderConfig { depth: 1, ..config(7, 11, 2) };
+    let mut loader = Loader::start(file, config, &CancelToken::new()).unwrap();
+    let (mut seen, mut taken) = (std::collections::BTreeSet::new(), Vec::new());
+    for _ in 0..60 {
+        let batch = loader.next().unwrap();
+        seen.extend([batch.tokens.as_ptr(), batch.targets.as_ptr()]);
+        // Takes the place of whatever was given back to the allocator, so that it cannot come from there again.
+        taken.extend([0, 1].map(|_| Vec::<u32>::with_capacity(batch.tokens.capacity())));
+    }
+    assert!(seen.len() <= 2 * (2 * (1 + 1) + 1), "{} buffers", seen.len());
 }
 
 /// Other rows per batch cut the same sequence of rows elsewhere: what makes microbatches free to choose.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use selvedge_sync::{CancelToken, Sender};
+use selvedge_sync::{CancelToken, OwnedLease, Pool, Sender};
 
 use super::{Batch, LoaderConfig};
 use crate::Error;
@@ -14,13 +14,14 @@ pub(super) struct Maker {
     pub(super) index: usize,
     pub(super) tokens: Arc<TokenFile>,
     pub(super) order: Order,
+    pub(super) buffers: Pool<Batch>,
     pub(super) config: Arc<LoaderConfig>,
     pub(super) cancel: CancelToken,
 }
 
 impl Maker {
     /// Works until cancelled or until nobody listens. An error is sent like a batch: the consumer hangs up on it.
-    pub(super) fn run(&self, sender: &Sender<Result<Batch, Error>>) {
+    pub(super) fn run(&self, sender: &Sender<Result<OwnedLease<Batch>, Error>>) {
         let mut scratch = vec![0; self.config.context + 1];
         let mut batch = self.index as u64;
         while !self.cancel.is_cancelled() {
@@ -34,10 +35,11 @@ impl Maker {
         }
     }
 
-    fn make(&self, number: u64, scratch: &mut [u32]) -> Result<Batch, Error> {
+    fn make(&self, number: u64, scratch: &mut [u32]) -> Result<OwnedLease<Batch>, Error> {
         let rows = self.config.rows;
         let start = self.config.start_row + number * rows as u64;
-        let mut batch = Batch::new(start, rows, self.config.context);
+        let mut batch = self.buffers.acquire().into_owned();
+        batch.restart(start);
         for row in start..start + rows as u64 {
             let (epoch, index) = self.order.at(row);
             batch.push(&self.tokens, self.order.window(epoch, index), scratch)?;

@@ -24,11 +24,11 @@ fn broken_step(workers: usize, deadline: Duration, fault: Fault) -> (Error, Dura
     let mut trainer = Trainer::new(configs()[0].clone(), recipe(), &resources, None).unwrap();
     let mut loader = loader(&tokens, 1);
     for _ in 0..2 {
-        trainer.train_step(&loader.next().unwrap()).unwrap();
+        trainer.train_step(loader.next().unwrap()).unwrap();
     }
     let before = trainer.digest();
     let start = Instant::now();
-    let error = trainer.train_step(&loader.next().unwrap()).unwrap_err();
+    let error = trainer.train_step(loader.next().unwrap()).unwrap_err();
     (error, start.elapsed(), trainer.digest() != before)
 }
 
@@ -95,7 +95,7 @@ fn a_worker_that_never_comes_back_is_reported_for_the_process_to_end() {
     });
     let mut trainer = Trainer::new(configs()[0].clone(), recipe(), &resources, Some(on_stuck)).unwrap();
     let start = Instant::now();
-    let error = trainer.train_step(&loader(&tokens, 1).next().unwrap()).unwrap_err();
+    let error = trainer.train_step(loader(&tokens, 1).next().unwrap()).unwrap_err();
     assert!(matches!(error, Error::Stalled { .. }), "{error}");
     assert!(stuck.try_recv().unwrap().starts_with("worker"));
     assert!(start.elapsed() < Duration::from_secs(10));
@@ -112,7 +112,7 @@ fn a_loss_that_is_no_number_names_the_first_bad_tensor_and_changes_nothing() {
         params[slot.span.offset + 1] = f32::NAN;
         trainer.set_params(params).unwrap();
         let before = trainer.digest();
-        let error = trainer.train_step(&loader(&tokens, 1).next().unwrap()).unwrap_err();
+        let error = trainer.train_step(loader(&tokens, 1).next().unwrap()).unwrap_err();
         let text = error.to_string();
         assert!(matches!(error, Error::NonFinite { step: 0, .. }), "{text}");
         assert!(text.contains(&slot.name) && text.contains("parameter"), "{text}");

@@ -65,7 +65,7 @@ fn digest(config: &Config, resources: &Resources, tokens: &Arc<TokenFile>, loade
     let mut loader = loader(tokens, loaders);
     let mut trainer = Trainer::new(config.clone(), recipe(), resources, None).unwrap();
     for _ in 0..STEPS {
-        trainer.train_step(&loader.next().unwrap()).unwrap();
+        trainer.train_step(loader.next().unwrap()).unwrap();
     }
     trainer.digest()
 }

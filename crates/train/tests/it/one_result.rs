@@ -53,7 +53,7 @@ fn the_number_of_shards_is_part_of_the_recipe() {
         let mut loader = loader(&tokens, 1);
         let mut trainer = Trainer::new(configs()[0].clone(), recipe, &plain(), None).unwrap();
         for _ in 0..3 {
-            trainer.train_step(&loader.next().unwrap()).unwrap();
+            trainer.train_step(loader.next().unwrap()).unwrap();
         }
         trainer.digest()
     };
@@ -85,7 +85,7 @@ fn the_optimizer_sees_the_clipped_mean_gradient() {
     for clip in [0.0, 0.05] {
         let recipe = Recipe { clip, ..recipe() };
         let mut trainer = Trainer::new(configs()[0].clone(), recipe, &plain(), None).unwrap();
-        let report = trainer.train_step(&loader(&tokens, 1).next().unwrap()).unwrap();
+        let report = trainer.train_step(loader(&tokens, 1).next().unwrap()).unwrap();
         let saved = trainer.snapshot(0, None, None).unwrap();
         let moments = saved.files[1].1.iter().filter(|tensor| tensor.name.starts_with("first_moment."));
         let square: f64 = moments
@@ -106,7 +106,7 @@ fn the_loss_falls() {
         let mut loader = loader(&tokens, 1);
         let mut trainer = Trainer::new(config, recipe(), &plain(), None).unwrap();
         let losses: Vec<f64> =
-            (0..STEPS).map(|_| trainer.train_step(&loader.next().unwrap()).unwrap().loss.mean()).collect();
+            (0..STEPS).map(|_| trainer.train_step(loader.next().unwrap()).unwrap().loss.mean()).collect();
         assert!(losses[0] > 3.5 && losses[STEPS as usize - 1] < losses[0] - 0.5, "{losses:?}");
         assert_eq!(trainer.check_divergence().unwrap(), 0.0);
     }
