@@ -28,7 +28,7 @@ pub use damage::Damage;
 pub use load::{Loaded, Skipped, load};
 pub use manifest::{Best, FileEntry, MANIFEST, Manifest, ManifestData, VERSION};
 pub use store::{DiskStore, Store, StoreFile};
-pub use tensors::{LoadedFile, NamedTensor};
+pub use tensors::{LoadedFile, NamedTensor, Values};
 pub use writer::CheckpointWriter;
 
 /// All that a checkpoint is to hold.

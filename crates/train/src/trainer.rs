@@ -1,16 +1,16 @@
 //! One model in training: its state, a step, and the state's way to and from a checkpoint.
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use selvedge_model::tensor::adamw::AdamW;
 use selvedge_model::tensor::global_norm;
 use selvedge_model::{Architecture, Config, LossSum, build, initialize, named};
+use selvedge_sync::Pool;
 use serde_json::json;
 
 use crate::Error;
-use crate::checkpoint::{Loaded, ManifestData, NamedTensor, SaveRequest, parameters_digest};
+use crate::checkpoint::{Loaded, ManifestData, NamedTensor, SaveRequest, Values, parameters_digest};
 use crate::loader::Batch;
 use crate::settings::{Recipe, Resources};
 pub use crate::workers::OnStuck;
@@ -22,6 +22,9 @@ pub const PARAMETERS: &str = "parameters.safetensors";
 pub const OPTIMIZER: &str = "optimizer.safetensors";
 /// Prefixes of the moments' names.
 const MOMENTS: [&str; 2] = ["first_moment.", "second_moment."];
+
+/// Copies of the state there can be at once: one being saved, one waiting.
+const COPIES: usize = 2;
 
 /// What one step did.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,6 +76,10 @@ pub struct Trainer {
     workers: Workers,
     /// Sums of squares of blocks, for the norm.
     partial: Vec<f64>,
+    /// Parameters and moments of a checkpoint under way. The system takes several times as long to hand out fresh memory
+    /// as the copy takes, and training waits meanwhile.
+    copies: Pool<Vec<f32>>,
+    deadline: Duration,
 }
 
 impl Trainer {
@@ -99,6 +106,7 @@ impl Trainer {
         let params = initialize(model.layout(), recipe.seed);
         let workers = Workers::new(&*model, &recipe, resources, on_stuck)?;
         let zeros = vec![0.0; params.len()];
+        let room = 3 * params.len();
         Ok(Trainer {
             m: zeros.clone(),
             v: zeros,
@@ -108,6 +116,8 @@ impl Trainer {
             step: 0,
             workers,
             partial: Vec::new(),
+            copies: Pool::new(COPIES, move || Vec::with_capacity(room)),
+            deadline: resources.deadline,
         })
     }
 
@@ -275,8 +285,11 @@ impl Trainer {
     /// A copy of the state, ready to be saved by another thread while training goes on. `row` is where the
     /// next batch begins.
     ///
+    /// There are two copies at most, in memory that is used again: a third waits until one of them has been dropped.
+    ///
     /// # Errors
     /// [`Error::NonFinite`] naming the first weight that is not a number: such a state is not worth keeping.
+    /// [`Error::CheckpointStalled`] if neither copy has been dropped within the deadline of the [`Resources`].
     pub fn snapshot(
         &mut self,
         row: u64,
@@ -284,20 +297,28 @@ impl Trainer {
         valid_loss: Option<f64>,
     ) -> Result<SaveRequest, Error> {
         self.check_finite()?;
-        let tensors = |prefix: &str, values: &[f32]| {
-            let data: Arc<[f32]> = values.into();
+        let parts = [&self.params, &self.m, &self.v];
+        let mut copy = self
+            .copies
+            .acquire_timeout(self.deadline)
+            .ok_or(Error::CheckpointStalled { deadline: self.deadline })?;
+        copy.clear();
+        parts.into_iter().for_each(|part| copy.extend_from_slice(part));
+        let data = Values::from(copy.into_owned());
+        let tensors = |prefix: &str, part: usize| {
+            let begin = part * self.params.len();
             let slots = self.model.layout().slots().iter();
             slots
                 .map(|slot| NamedTensor {
                     name: format!("{prefix}{}", slot.name),
                     shape: slot.shape(),
-                    data: Arc::clone(&data),
-                    range: slot.span.range(),
+                    data: data.clone(),
+                    range: begin + slot.span.range().start..begin + slot.span.range().end,
                 })
                 .collect::<Vec<_>>()
         };
-        let mut moments = tensors(MOMENTS[0], &self.m);
-        moments.extend(tensors(MOMENTS[1], &self.v));
+        let mut moments = tensors(MOMENTS[0], 1);
+        moments.extend(tensors(MOMENTS[1], 2));
         Ok(SaveRequest {
             manifest: ManifestData {
                 step: self.step,
@@ -309,7 +330,7 @@ impl Trainer {
                 train_loss,
                 valid_loss,
             },
-            files: vec![(PARAMETERS.into(), tensors("", &self.params)), (OPTIMIZER.into(), moments)],
+            files: vec![(PARAMETERS.into(), tensors("", 0)), (OPTIMIZER.into(), moments)],
         })
     }
 }

@@ -4,7 +4,6 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use selvedge_train::checkpoint::{Checkpoints, ManifestData, NamedTensor, SaveRequest, latest_good};
@@ -18,7 +17,7 @@ fn request(step: u64) -> SaveRequest {
     let tensor = |name: &str| NamedTensor {
         name: name.into(),
         shape: vec![VALUES],
-        data: Arc::from(vec![step as f32; VALUES]),
+        data: vec![step as f32; VALUES].into(),
         range: 0..VALUES,
     };
     SaveRequest {

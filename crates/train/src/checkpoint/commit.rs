@@ -22,14 +22,13 @@ impl Checkpoints {
     /// [`Error::SaveName`] if the request does not fit together.
     ///
     /// ```
-    /// use std::sync::Arc;
     /// use selvedge_train::checkpoint::{Checkpoints, ManifestData, NamedTensor, SaveRequest};
     /// # let run = tempfile::tempdir()?;
     /// let checkpoints = Checkpoints::new(run.path().join("checkpoints"), 2)?;
     /// let weight = NamedTensor {
     ///     name: "weight".into(),
     ///     shape: vec![2, 2],
-    ///     data: Arc::from([0.0, 1.0, 2.0, 3.0, 4.0]),
+    ///     data: vec![0.0, 1.0, 2.0, 3.0, 4.0].into(),
     ///     range: 1..5,
     /// };
     /// let state = ManifestData { step: 100, row: 3200, ..ManifestData::default() };

@@ -1,12 +1,14 @@
 //! Safetensors files of f32 tensors, written from shared buffers without a second copy, and read back.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
+use std::fmt;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensors};
+use selvedge_sync::OwnedLease;
 use serde_json::{Map, Value, json};
 
 use super::damage::Damage;
@@ -15,6 +17,37 @@ use crate::Error;
 /// Values turned into bytes at a time: 256 KiB.
 const PIECE: usize = 1 << 16;
 
+/// Values that nobody changes while they are written, shared by the tensors cut from them: a vector's, or those of a
+/// leased buffer, which goes back to its pool with the last tensor.
+#[derive(Clone)]
+pub struct Values(Arc<dyn Deref<Target = Vec<f32>> + Send + Sync>);
+
+impl Deref for Values {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.0
+    }
+}
+
+impl From<OwnedLease<Vec<f32>>> for Values {
+    fn from(lease: OwnedLease<Vec<f32>>) -> Self {
+        Self(Arc::new(lease))
+    }
+}
+
+impl From<Vec<f32>> for Values {
+    fn from(values: Vec<f32>) -> Self {
+        Self(Arc::new(Box::new(values)))
+    }
+}
+
+impl fmt::Debug for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Values({})", self.len())
+    }
+}
+
 /// A tensor to be saved: a name, a shape and a part of a shared buffer.
 #[derive(Clone, Debug)]
 pub struct NamedTensor {
@@ -22,8 +55,8 @@ pub struct NamedTensor {
     pub name: String,
     /// Shape; its product is the length of `range`.
     pub shape: Vec<usize>,
-    /// The buffer: a snapshot that nobody changes while it is written.
-    pub data: Arc<[f32]>,
+    /// The buffer.
+    pub data: Values,
     /// Where in the buffer the tensor's values lie, row-major.
     pub range: Range<usize>,
 }

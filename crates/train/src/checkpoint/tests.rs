@@ -12,11 +12,11 @@ use super::*;
 fn request(step: u64, tag: f32, valid_loss: Option<f64>) -> SaveRequest {
     // More than one piece of values, and an odd number of them.
     let values: Vec<f32> = (0..70_001).map(|i| i as f32 * 0.37 + tag).collect();
-    let data: Arc<[f32]> = Arc::from(values);
+    let data = Values::from(values);
     let tensor = |name: &str, shape: &[usize], range| NamedTensor {
         name: name.into(),
         shape: shape.to_vec(),
-        data: Arc::clone(&data),
+        data: data.clone(),
         range,
     };
     SaveRequest {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use selvedge_sync::CancelToken;
+use selvedge_sync::{CancelToken, OwnedThread};
 use selvedge_train::Error;
+use selvedge_train::checkpoint::SaveRequest;
 use selvedge_train::settings::{Fault, Resources};
 use selvedge_train::trainer::Trainer;
 
@@ -121,6 +122,34 @@ fn a_loss_that_is_no_number_names_the_first_bad_tensor_and_changes_nothing() {
         let error = trainer.snapshot(0, None, None).unwrap_err();
         assert!(matches!(error, Error::NonFinite { .. }), "such a state is not saved: {error}");
     }
+}
+
+#[test]
+fn a_third_copy_of_the_state_waits_for_the_memory_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = tokens(folder.path(), "train.tokens", 3000);
+    let resources = Resources { deadline: Duration::from_millis(500), ..plain() };
+    let mut trainer = Trainer::new(configs()[0].clone(), recipe(), &resources, None).unwrap();
+    let values = |request: &SaveRequest| {
+        let tensor = &request.files[0].1[0];
+        (tensor.data.as_ptr(), tensor.data[tensor.range.clone()].to_vec())
+    };
+    let first = trainer.snapshot(0, None, None).unwrap();
+    let before = values(&first);
+    let mut loader = loader(&tokens, 1);
+    trainer.train_step(loader.next().unwrap()).unwrap();
+    let second = trainer.snapshot(0, None, None).unwrap();
+    assert_eq!(values(&first), before, "training does not touch it");
+    assert_ne!(values(&second).1, before.1);
+    let error = trainer.snapshot(0, None, None).unwrap_err();
+    assert!(matches!(error, Error::CheckpointStalled { .. }), "{error}");
+    let waiting = OwnedThread::spawn("saver", move || {
+        std::thread::sleep(Duration::from_millis(10));
+        drop(first);
+    });
+    let third = trainer.snapshot(0, None, None).unwrap();
+    assert_eq!(values(&third), (before.0, values(&second).1), "in the memory of the first");
+    waiting.unwrap().join().unwrap();
 }
 
 #[test]

@@ -15,12 +15,12 @@ proptest! {
         parts in prop::collection::btree_map(".{0,9}", (any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..6),
     ) {
         prop_assume!(!parts.contains_key("__metadata__"));
-        let data: Arc<[f32]> = bits.iter().map(|&b| f32::from_bits(b)).collect();
+        let data = Values::from(bits.iter().map(|&b| f32::from_bits(b)).collect::<Vec<_>>());
         let tensors: Vec<NamedTensor> = parts.into_iter().map(|(name, (a, b))| {
             let (a, b) = (a.index(data.len() + 1), b.index(data.len() + 1));
             let range = a.min(b)..a.max(b);
             let shape = if range.len() == 1 { vec![] } else { vec![1, range.len()] };
-            NamedTensor { name, shape, data: Arc::clone(&data), range }
+            NamedTensor { name, shape, data: data.clone(), range }
         }).collect();
         tensors::check("t", &tensors).unwrap();
         let mut bytes = Vec::new();
