@@ -12,6 +12,7 @@ pub mod instruments;
 mod kind;
 mod latch;
 mod mark;
+pub mod mpmc;
 mod parts;
 mod pipeline;
 mod pool;

@@ -9,6 +9,7 @@ mod counter;
 mod event_count;
 mod instruments;
 mod latch;
+mod mpmc;
 mod pipeline;
 mod pool;
 mod reduce;
@@ -45,4 +46,10 @@ fn explore(name: &str, bound: usize, body: impl Fn() + Send + Sync + 'static) {
     let (schedules, seconds) = (schedules.load(Ordering::Relaxed), began.elapsed().as_secs_f64());
     let bound = if bound == ALL { "none".to_owned() } else { bound.to_string() };
     eprintln!("loom: {name}: bound {bound}, {schedules} schedules, {seconds:.2} s");
+}
+
+/// As [`explore`], with the order of loads explored too: for primitives that load what they then change.
+fn explore_loads(name: &str, bound: usize, body: impl Fn() + Send + Sync + 'static) {
+    crate::shim::watch_loads();
+    explore(name, bound, body);
 }

@@ -11,6 +11,10 @@ const BUDGET: Duration = Duration::from_micros(30);
 #[cfg(not(any(loom, shuttle)))]
 const LOOKS_PER_READING: u32 = 32;
 
+/// Doublings of a pause.
+#[cfg(not(any(loom, shuttle)))]
+const MOST_PAUSES: u32 = 6;
+
 /// The spin budget of a team of `threads` on `cores`: none when somebody needed may have no core to run on, for then
 /// spinning only burns the time slice that the awaited thread is waiting for.
 pub(crate) fn budget(threads: usize, cores: usize) -> Duration {
@@ -65,6 +69,54 @@ impl Spin {
         self.looks += 1;
         crate::shim::yield_now();
         true
+    }
+}
+
+/// Growing pauses between the attempts of an operation that never parks.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    #[cfg(not(any(loom, shuttle)))]
+    step: u32,
+}
+
+#[cfg(not(any(loom, shuttle)))]
+impl Backoff {
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Self { step: 0 }
+    }
+
+    /// After an attempt that somebody else's success made fail: somebody gets on, so the core is kept.
+    pub(crate) fn lost(&mut self) {
+        self.pause();
+        self.step = (self.step + 1).min(MOST_PAUSES);
+    }
+
+    /// Before another look for a step that somebody else has yet to do; who may need this core for it.
+    pub(crate) fn wait(&mut self) {
+        if self.step < MOST_PAUSES {
+            self.lost();
+        } else {
+            crate::shim::yield_now();
+        }
+    }
+
+    fn pause(&self) {
+        (0..1 << self.step).for_each(|_| std::hint::spin_loop());
+    }
+}
+
+/// A model checker needs no pause, and must be told that only somebody else can get on.
+#[cfg(any(loom, shuttle))]
+impl Backoff {
+    pub(crate) fn new() -> Self {
+        Self {}
+    }
+
+    pub(crate) fn lost(&mut self) {}
+
+    pub(crate) fn wait(&mut self) {
+        crate::shim::yield_now();
     }
 }
 
