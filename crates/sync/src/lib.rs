@@ -11,6 +11,7 @@ mod event_count;
 pub mod instruments;
 mod kind;
 mod latch;
+pub mod lock;
 mod mark;
 pub mod mpmc;
 mod parts;

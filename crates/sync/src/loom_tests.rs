@@ -9,6 +9,7 @@ mod counter;
 mod event_count;
 mod instruments;
 mod latch;
+mod lock;
 mod mpmc;
 mod pipeline;
 mod pool;

@@ -47,6 +47,8 @@ pub struct Semaphore {
     permits: u64,
     spin: Duration,
     probe: Object<2>,
+    /// The end of the probe that a wait is for.
+    awaited: usize,
 }
 
 #[derive(Default)]
@@ -127,12 +129,25 @@ impl Semaphore {
         Self::with_spin(permits, spin::budget(2, cores))
     }
 
+    /// The permits of a lock: who waits does so because of who holds them.
+    #[track_caller]
+    pub(crate) fn for_lock(permits: usize, spin: Duration) -> Self {
+        Self { probe: Object::new(Kind::RwLock), awaited: TAKER, ..Self::with_spin(permits, spin) }
+    }
+
     #[track_caller]
     pub(crate) fn with_spin(permits: usize, spin: Duration) -> Self {
         let permits = permits as u64;
         assert!(permits <= MOST, "a semaphore of {permits} permits, at most {MOST} are possible");
         let word = Line(AtomicU64::new(permits * PERMIT));
-        Self { word, queue: Mutex::new(Queue::default()), permits, spin, probe: Object::new(Kind::Semaphore) }
+        Self {
+            word,
+            queue: Mutex::new(Queue::default()),
+            permits,
+            spin,
+            probe: Object::new(Kind::Semaphore),
+            awaited: GIVER,
+        }
     }
 
     /// Takes `count` permits, waiting for them.
@@ -141,8 +156,9 @@ impl Semaphore {
     ///
     /// [`AcquireError::Closed`], also when the semaphore is closed during the wait, and [`AcquireError::TooMany`], at
     /// once.
+    #[inline]
     pub fn acquire(&self, count: usize) -> Result<Permit<'_>, AcquireError> {
-        self.acquire_until(count, None)
+        self.acquire_until(count, || None)
     }
 
     /// As [`Semaphore::acquire`], waiting for `timeout` at most.
@@ -150,8 +166,9 @@ impl Semaphore {
     /// # Errors
     ///
     /// As [`Semaphore::acquire`], and [`AcquireError::TimedOut`].
+    #[inline]
     pub fn acquire_timeout(&self, count: usize, timeout: Duration) -> Result<Permit<'_>, AcquireError> {
-        self.acquire_until(count, shim::deadline(timeout))
+        self.acquire_until(count, || shim::deadline(timeout))
     }
 
     /// Takes `count` permits if that needs no wait.
@@ -159,6 +176,7 @@ impl Semaphore {
     /// # Errors
     ///
     /// [`AcquireError::WouldWait`], [`AcquireError::Closed`] and [`AcquireError::TooMany`].
+    #[inline]
     pub fn try_acquire(&self, count: usize) -> Result<Permit<'_>, AcquireError> {
         let asked = self.possible(count)?;
         match self.take(asked, false)? {
@@ -194,27 +212,38 @@ impl Semaphore {
         (self.word.load(Ordering::Relaxed) / PERMIT) as usize
     }
 
-    pub(crate) fn acquire_until(
+    #[inline]
+    fn acquire_until(
         &self,
         count: usize,
-        deadline: Option<Instant>,
+        deadline: impl FnOnce() -> Option<Instant>,
     ) -> Result<Permit<'_>, AcquireError> {
         let asked = self.possible(count)?;
-        let mut spin = Spin::new(self.spin);
-        while !self.take(asked, false)? {
-            // Where others wait already, looking on would only lose the place in the queue.
-            if self.word.load(Ordering::Relaxed) & QUEUED != 0 || !spin.again() {
-                self.queue_up(asked, deadline)?;
-                break;
-            }
+        if !self.take(asked, false)? {
+            self.wait(asked, deadline())?;
         }
         Ok(self.permit(asked))
     }
 
+    #[cold]
+    #[inline(never)]
+    fn wait(&self, asked: u64, deadline: Option<Instant>) -> Result<(), AcquireError> {
+        let mut spin = Spin::new(self.spin);
+        // Where others wait already, looking on would only lose the place in the queue.
+        while self.word.load(Ordering::Relaxed) & QUEUED == 0 && spin.again() {
+            if self.take(asked, false)? {
+                return Ok(());
+            }
+        }
+        self.queue_up(asked, deadline)
+    }
+
+    #[inline]
     fn permit(&self, count: u64) -> Permit<'_> {
         Permit { semaphore: self, count, held: self.probe.hold(TAKER) }
     }
 
+    #[inline]
     fn possible(&self, count: usize) -> Result<u64, AcquireError> {
         let asked = count as u64;
         if asked > self.permits {
@@ -225,6 +254,7 @@ impl Semaphore {
 
     /// Takes the permits if they are at hand and nobody waits; returns whether. If not, says so in the word with
     /// `announce`, for which the caller holds the queue's lock.
+    #[inline]
     fn take(&self, asked: u64, announce: bool) -> Result<bool, AcquireError> {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
@@ -268,7 +298,7 @@ impl Semaphore {
         let bell = Arc::new(Condvar::new());
         queue.waiting.push_back(Waiter { ticket, asked, bell: Arc::clone(&bell) });
         let waits = |queue: &mut Queue| ticket >= queue.served && !self.is_closed();
-        let _wait = self.probe.wait(GIVER);
+        let _wait = self.probe.wait(self.awaited);
         queue = wait_while_until(&bell, queue, deadline, waits);
         if ticket < queue.served {
             return Ok(());
@@ -286,6 +316,12 @@ impl Semaphore {
             }
         }
         Err(AcquireError::TimedOut { asked: asked as usize })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn serve(&self) {
+        self.hand_out(&mut lock(&self.queue));
     }
 
     /// Serves the queue from its head as far as the permits go. Takes the queue's lock for granted.
@@ -312,6 +348,7 @@ impl Semaphore {
         }
     }
 
+    #[inline]
     fn give_back(&self, count: u64) {
         let (more, ordering) = (count * PERMIT, weaken!("semaphore_give_relaxed", Release));
         let before = if keep!("semaphore_give_torn") {
@@ -322,7 +359,7 @@ impl Semaphore {
             before
         };
         if before & QUEUED != 0 && keep!("semaphore_give_silent") {
-            self.hand_out(&mut lock(&self.queue));
+            self.serve();
         }
     }
 }
@@ -335,6 +372,7 @@ impl Permit<'_> {
 }
 
 impl Drop for Permit<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.held.release();
         self.semaphore.probe.here(GIVER);

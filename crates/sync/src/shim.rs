@@ -22,13 +22,24 @@ pub(crate) use self::shuttle::*;
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) use self::std::*;
 
-use ::std::sync::PoisonError;
+use ::std::sync::{PoisonError, TryLockError};
 use ::std::time::{Duration, Instant};
 
 /// Locks, whatever happened to an earlier holder: no code of a user ever runs under a lock of this crate, so a
 /// poisoned lock guards nothing half-done.
+#[inline]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As [`lock`], if that needs no wait.
+#[inline]
+pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 /// Waits until `blocked` says no; the predicate is the guarded state itself, re-read after every wake-up.

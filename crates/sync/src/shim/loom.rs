@@ -58,3 +58,12 @@ atomic!(AtomicBool, bool);
 atomic!(AtomicU32, u32);
 atomic!(AtomicU64, u64);
 atomic!(AtomicUsize, usize);
+
+/// loom's, with std's syntax for an initial value that is constant.
+macro_rules! of_each_thread {
+    (static $name:ident: $of:ty = const { $init:expr };) => {
+        loom::thread_local! { static $name: $of = $init; }
+    };
+}
+
+pub(crate) use of_each_thread as thread_local;

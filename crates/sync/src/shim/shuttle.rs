@@ -5,3 +5,4 @@ pub(crate) use super::once::OnceLock;
 pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 pub(crate) use shuttle::sync::{Arc, Condvar, Mutex, MutexGuard};
 pub(crate) use shuttle::thread::{Builder, JoinHandle, current, yield_now};
+pub(crate) use shuttle::thread_local;
