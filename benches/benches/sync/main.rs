@@ -3,6 +3,7 @@
 //! Every group runs on 2 threads and, as `/8`, on 8: four for each core of the machine that the figures of
 //! docs/benchmarks.md come from.
 
+mod snapshot;
 mod team;
 
 use criterion::{criterion_group, criterion_main};
@@ -10,5 +11,5 @@ use criterion::{criterion_group, criterion_main};
 /// Numbers of threads: one a core of the reference machine, and four.
 const THREADS: [usize; 2] = [2, 8];
 
-criterion_group!(benches, team::regions);
+criterion_group!(benches, snapshot::reads, team::regions);
 criterion_main!(benches);

@@ -2,6 +2,7 @@
 //!
 #![doc = include_str!("../README.md")]
 
+mod atomic_f32;
 mod barrier;
 mod cancel;
 mod counter;
@@ -33,6 +34,7 @@ mod watchdog;
 #[cfg(all(test, loom))]
 mod loom_tests;
 
+pub use atomic_f32::AtomicF32;
 pub use barrier::{Barrier, BarrierError, Crossing, Party};
 pub use cancel::CancelToken;
 pub use counter::Counter;

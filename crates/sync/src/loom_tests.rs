@@ -3,6 +3,7 @@
 //! Each model's text names its property, threads, preemption bound and what it takes; `mutants.txt` names the broken
 //! variants that each must catch. One process for each model: loom reports a deadlock by aborting.
 
+mod atomic_f32;
 mod barrier;
 mod cancel;
 mod counter;

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "places go back to the stack they came from")]
 
 use crate::EventCount;
+use crate::probe::Kind;
 use crate::shim::{Arc, in_order, keep};
 use crate::stack::{Place, Stack};
 use std::fmt;
@@ -47,10 +48,11 @@ impl<T> Pool<T> {
     /// # Panics
     ///
     /// When `capacity` is zero, or more than 2³² − 2.
+    #[track_caller]
     pub fn new(capacity: usize, make: impl Fn() -> T + Send + Sync + 'static) -> Self {
         assert!(capacity > 0, "a pool of no buffers");
         // Buffers are out for longer than a look, so that a wait for one sleeps at once.
-        let returned = EventCount::with_spin(Duration::ZERO);
+        let returned = EventCount::of(Kind::Pool, Duration::ZERO);
         Self { shared: Arc::new(Shared { idle: Stack::new(capacity), make: Box::new(make), returned }) }
     }
 
