@@ -2,7 +2,12 @@
 //!
 //! Every group runs on 2 threads and, as `/8`, on 8: four for each core of the machine that the figures of
 //! docs/benchmarks.md come from.
+#![expect(clippy::disallowed_types, reason = "std's primitives are among those compared")]
 
+mod barrier;
+mod crowd;
+mod lock;
+mod queue;
 mod snapshot;
 mod team;
 
@@ -11,5 +16,13 @@ use criterion::{criterion_group, criterion_main};
 /// Numbers of threads: one a core of the reference machine, and four.
 const THREADS: [usize; 2] = [2, 8];
 
-criterion_group!(benches, snapshot::reads, team::regions);
+criterion_group!(
+    benches,
+    team::regions,
+    queue::rings,
+    queue::channels,
+    snapshot::reads,
+    barrier::rounds,
+    lock::mutexes
+);
 criterion_main!(benches);

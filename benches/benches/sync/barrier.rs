@@ -1,0 +1,31 @@
+//! `Barrier` beside std's: one round of all threads, with nothing between rounds.
+
+use criterion::{BenchmarkId, Criterion};
+use selvedge_sync::Barrier;
+use std::sync::Mutex as Shelf;
+
+use crate::THREADS;
+use crate::crowd::timed;
+
+pub(crate) fn rounds(c: &mut Criterion) {
+    let mut group = c.benchmark_group("barrier/round");
+    for threads in THREADS {
+        group.bench_function(BenchmarkId::new("selvedge", threads), |b| {
+            b.iter_custom(|rounds| {
+                let (_, parties) = Barrier::new(threads);
+                let parties: Vec<_> = parties.into_iter().map(|party| Shelf::new(Some(party))).collect();
+                timed(threads, |at| {
+                    let mut party = parties[at].lock().expect("no panic").take().expect("one thread each");
+                    move || (0..rounds).for_each(|_| assert!(party.wait().is_ok()))
+                })
+            });
+        });
+        group.bench_function(BenchmarkId::new("std", threads), |b| {
+            b.iter_custom(|rounds| {
+                let barrier = &std::sync::Barrier::new(threads);
+                timed(threads, |_| move || (0..rounds).for_each(|_| drop(barrier.wait())))
+            });
+        });
+    }
+    group.finish();
+}
