@@ -2,6 +2,7 @@
 
 use criterion::{BenchmarkId, Criterion};
 use selvedge_sync::Barrier;
+use std::hint::black_box;
 use std::sync::Mutex as Shelf;
 
 use crate::THREADS;
@@ -23,7 +24,13 @@ pub(crate) fn rounds(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("std", threads), |b| {
             b.iter_custom(|rounds| {
                 let barrier = &std::sync::Barrier::new(threads);
-                timed(threads, |_| move || (0..rounds).for_each(|_| drop(barrier.wait())))
+                timed(threads, |_| {
+                    move || {
+                        (0..rounds).for_each(|_| {
+                            black_box(barrier.wait());
+                        })
+                    }
+                })
             });
         });
     }

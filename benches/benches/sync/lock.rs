@@ -5,6 +5,8 @@ use std::hint::black_box;
 
 use crate::crowd::timed;
 
+selvedge_sync::lock_ranks! { Counting }
+
 /// One thread too: what a lock costs that nobody else wants.
 const THREADS: [usize; 3] = [1, 2, 8];
 
@@ -12,7 +14,7 @@ pub(crate) fn mutexes(c: &mut Criterion) {
     let mut group = c.benchmark_group("lock/mutex");
     for threads in THREADS {
         group.bench_function(BenchmarkId::new("selvedge", threads), |b| {
-            let lock = selvedge_sync::Mutex::<u64, Counting>::new(0);
+            let lock = selvedge_sync::lock::Mutex::<u64, Counting>::new(0);
             b.iter_custom(|turns| {
                 timed(threads, |_| {
                     let lock = &lock;

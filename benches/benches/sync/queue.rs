@@ -60,7 +60,9 @@ pub(crate) fn rings(c: &mut Criterion) {
                 pairs(threads / 2, || {
                     let (mut producer, mut consumer) = spsc::ring(CAPACITY);
                     let push = move || (0..items).for_each(|item| until(|| producer.try_push(item).ok()));
-                    let pop = move || (0..items).for_each(|_| drop(black_box(until(|| consumer.try_pop()))));
+                    let pop = move || {
+                        (0..items).for_each(|_| assert!(black_box(until(|| consumer.try_pop())) < u64::MAX))
+                    };
                     (push, pop)
                 })
             });
@@ -71,7 +73,9 @@ pub(crate) fn rings(c: &mut Criterion) {
                     let queue = std::sync::Arc::new(ArrayQueue::new(CAPACITY));
                     let theirs = queue.clone();
                     let push = move || (0..items).for_each(|item| until(|| queue.push(item).ok()));
-                    let pop = move || (0..items).for_each(|_| drop(black_box(until(|| theirs.pop()))));
+                    let pop = move || {
+                        (0..items).for_each(|_| assert!(black_box(until(|| theirs.pop())) < u64::MAX))
+                    };
                     (push, pop)
                 })
             });
@@ -87,7 +91,9 @@ pub(crate) fn rings(c: &mut Criterion) {
                 let queue = &mpmc::Queue::new(CAPACITY);
                 pairs(threads / 2, || {
                     let push = move || (0..items).for_each(|item| until(|| queue.try_push(item).ok()));
-                    let pop = move || (0..items).for_each(|_| drop(black_box(until(|| queue.try_pop()))));
+                    let pop = move || {
+                        (0..items).for_each(|_| assert!(black_box(until(|| queue.try_pop())) < u64::MAX))
+                    };
                     (push, pop)
                 })
             });
@@ -97,7 +103,8 @@ pub(crate) fn rings(c: &mut Criterion) {
                 let queue = &ArrayQueue::new(CAPACITY);
                 pairs(threads / 2, || {
                     let push = move || (0..items).for_each(|item| until(|| queue.push(item).ok()));
-                    let pop = move || (0..items).for_each(|_| drop(black_box(until(|| queue.pop()))));
+                    let pop =
+                        move || (0..items).for_each(|_| assert!(black_box(until(|| queue.pop())) < u64::MAX));
                     (push, pop)
                 })
             });
@@ -114,9 +121,11 @@ pub(crate) fn channels(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("selvedge", threads), |b| {
             b.iter_custom(|items| {
                 pairs(threads / 2, || {
-                    let (mut sender, mut receiver) = bounded(CAPACITY);
-                    let send = move || (0..items).for_each(|item| drop(sender.send(item)));
-                    let recv = move || (0..items).for_each(|_| drop(black_box(receiver.recv_timeout(long))));
+                    let (sender, mut receiver) = bounded(CAPACITY);
+                    let send = move || (0..items).for_each(|item| assert!(sender.send(item).is_ok()));
+                    let recv = move || {
+                        (0..items).for_each(|_| assert!(black_box(receiver.recv_timeout(long)).is_ok()))
+                    };
                     (send, recv)
                 })
             });
@@ -125,8 +134,10 @@ pub(crate) fn channels(c: &mut Criterion) {
             b.iter_custom(|items| {
                 pairs(threads / 2, || {
                     let (sender, receiver) = crossbeam_channel::bounded(CAPACITY);
-                    let send = move || (0..items).for_each(|item| drop(sender.send(item)));
-                    let recv = move || (0..items).for_each(|_| drop(black_box(receiver.recv_timeout(long))));
+                    let send = move || (0..items).for_each(|item| assert!(sender.send(item).is_ok()));
+                    let recv = move || {
+                        (0..items).for_each(|_| assert!(black_box(receiver.recv_timeout(long)).is_ok()))
+                    };
                     (send, recv)
                 })
             });
@@ -135,8 +146,10 @@ pub(crate) fn channels(c: &mut Criterion) {
             b.iter_custom(|items| {
                 pairs(threads / 2, || {
                     let (sender, receiver) = std::sync::mpsc::sync_channel(CAPACITY);
-                    let send = move || (0..items).for_each(|item| drop(sender.send(item)));
-                    let recv = move || (0..items).for_each(|_| drop(black_box(receiver.recv_timeout(long))));
+                    let send = move || (0..items).for_each(|item| assert!(sender.send(item).is_ok()));
+                    let recv = move || {
+                        (0..items).for_each(|_| assert!(black_box(receiver.recv_timeout(long)).is_ok()))
+                    };
                     (send, recv)
                 })
             });
