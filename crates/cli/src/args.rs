@@ -82,6 +82,9 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Looking up and saving",
         value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) eval_windows: u64,
+    /// Text to continue at each evaluation, on a thread beside training, for you to see what the model has learnt
+    #[arg(long, value_name = "PROMPT", help_heading = "Looking up and saving")]
+    pub(crate) sample: Option<String>,
     /// Steps between further checkpoints; 0 for none
     #[arg(long, value_name = "STEPS", default_value_t = 0, help_heading = "Looking up and saving")]
     pub(crate) save_every: u64,

@@ -11,6 +11,7 @@ mod plot;
 mod prepare;
 mod progress;
 mod run_folder;
+mod sampler;
 mod say;
 mod signals;
 mod train;

@@ -25,6 +25,7 @@ use crate::plot::{Series, lines};
 use crate::prepare::prepare;
 use crate::progress::Stage;
 use crate::run_folder::{RunFile, RunFolder, TRAIN_TOKENS, VALID_TOKENS, byte_lengths};
+use crate::sampler::Sampler;
 use crate::say::{remark, result};
 use crate::unfinished::Unfinished;
 
@@ -237,8 +238,24 @@ fn train(
         loader_fault: None,
     };
     let mut watch = Watch::new(folder, &trainer)?;
+    let sampler = args
+        .sample
+        .as_ref()
+        .map(|prompt| {
+            let (config, stage) = (file.model.clone(), watch.stage.clone());
+            Sampler::start(config, resources.isa, tokenizer, prompt.clone(), stage)
+        })
+        .transpose()?;
     let start = Instant::now();
-    let outcome = run.train(&mut trainer, |event| watch.see(&event));
+    let outcome = run.train(&mut trainer, |event| {
+        watch.see(&event);
+        if let (Event::Parameters(step, params), Some(sampler)) = (&event, &sampler) {
+            sampler.publish(*step, params);
+        }
+    });
+    if let (Ok(Outcome::Finished), Some(sampler)) = (&outcome, sampler) {
+        sampler.finish();
+    }
     watch.stage.clear();
     watch.save()?;
     let outcome = outcome?;

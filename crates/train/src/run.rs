@@ -49,6 +49,8 @@ pub enum Event<'a> {
     Step(&'a StepReport, f64),
     /// An evaluation after so many steps, and the divergence R between workers, which is 0.
     Evaluated(u64, &'a Evaluation, f64),
+    /// The parameters that were evaluated, after so many steps: for the time of the call, training waits.
+    Parameters(u64, &'a [f32]),
     /// A checkpoint is on the disk.
     Saved(&'a Saved),
 }
@@ -152,6 +154,7 @@ impl Run<'_> {
         let divergence = trainer.check_divergence()?;
         let found = evaluate(trainer, &self.valid, context, Some(self.windows), self.byte_lengths)?;
         on_event(Event::Evaluated(done, &found, divergence));
+        on_event(Event::Parameters(done, trainer.params()));
         Ok(found.loss.mean())
     }
 }

@@ -47,6 +47,21 @@ fn the_seed_and_the_shards_do_change_the_bits() {
 }
 
 #[test]
+fn samples_beside_training_change_no_bit_and_name_their_step() {
+    let home = Home::new();
+    let plain = home.train("--steps 12 --eval-every 3 --out plain").success();
+    let sampled = home.train("--steps 12 --eval-every 3 --sample fn --out sampled").success();
+    assert_eq!(sampled.digest(), plain.digest());
+    assert_eq!(home.read("sampled/evaluations.csv"), home.read("plain/evaluations.csv"));
+    let step = |line: &str| line.strip_prefix("step ")?.split_once(": \"fn")?.0.parse::<u64>().ok();
+    let steps: Vec<u64> = sampled.stderr.lines().filter_map(step).collect();
+    // Versions that come while a text is written may be passed over, the newest not.
+    assert!(steps.iter().all(|step| step % 3 == 0) && steps.is_sorted_by(|a, b| a < b), "{steps:?}");
+    assert_eq!(steps.last(), Some(&12));
+    assert!(!plain.stderr.lines().any(|line| step(line).is_some()));
+}
+
+#[test]
 fn check_says_how_many_settings_agree() {
     let home = Home::new();
     let said = home.run("check --steps 2 --delays 50").success().stdout;

@@ -23,7 +23,7 @@ fn stop_and_resume(signal: &str) {
     let home = Home::new();
     let rest = "--steps 200 --eval-every 100";
     let want = home.train(&format!("{rest} --out unbroken")).success().digest();
-    let mut running = home.start_train(&format!("{rest} --out run --threads 2"));
+    let mut running = home.start_train(&format!("{rest} --out run --threads 2 --sample impl"));
     let steps = || fs::read_to_string(home.path("run/steps.csv")).unwrap_or_default().lines().count();
     assert!(running.until(|_| steps() > 4));
     running.signal(signal);
