@@ -7,24 +7,21 @@ use std::panic::Location;
 /// A phase of the calling thread's work, see [`phase`].
 #[derive(Debug)]
 #[must_use = "the phase ends when this is dropped"]
-pub struct Phase(PhantomData<*const ()>);
+pub struct Phase {
+    _phase: probe::Phase,
+    /// Of this thread alone.
+    _here: PhantomData<*const ()>,
+}
 
-/// Says that the calling thread is in this phase of its work until the result is dropped, or until it says another.
-/// Reports and traces show it; without [instruments](crate::instruments) it does nothing.
+/// Says that the calling thread is in this phase of its work until the result is dropped. Phases may be nested, and
+/// end in the reverse order. Reports and traces show them; without [instruments](crate::instruments) it does nothing.
 ///
 /// ```
 /// let _phase = selvedge_sync::phase("read shard");
 /// ```
 #[track_caller]
 pub fn phase(name: &'static str) -> Phase {
-    probe::phase(name, Location::caller());
-    Phase(PhantomData)
-}
-
-impl Drop for Phase {
-    fn drop(&mut self) {
-        probe::leave_phase();
-    }
+    Phase { _phase: probe::phase(name, Location::caller()), _here: PhantomData }
 }
 
 /// A rest of the calling thread, see [`resting`].

@@ -84,7 +84,7 @@ impl Pulse {
     /// Says that its thread goes on, with `phase` from now on. Names are few: past 31 of them all are called "other".
     #[track_caller]
     pub fn busy(&self, phase: &'static str) {
-        probe::phase(phase, Location::caller());
+        probe::enter_phase(phase, Location::caller());
         self.heart.busy(phase);
     }
 

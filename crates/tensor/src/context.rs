@@ -46,7 +46,8 @@ impl<T: Real> Context<T> {
         len * size_of::<T>()
     }
 
-    /// Runs `task(index, part)` for each part, on the team.
+    /// Runs `task(index, part)` for each part, on the team. Instruments name the region by the caller of this.
+    #[track_caller]
     pub(crate) fn for_each<P: Parts>(&self, parts: P, task: impl Fn(usize, P::Part) + Sync) {
         self.team.parallel_parts(parts, task);
     }
@@ -92,11 +93,13 @@ impl<T: Real> Runner<'_, T> {
     }
 
     /// Runs `task(index, part)` for each part.
+    #[track_caller]
     pub(crate) fn for_each<P: Parts>(&self, parts: P, task: impl Fn(usize, P::Part) + Sync) {
         self.team.parallel_parts(parts, task);
     }
 
     /// Runs `task(index, part, scratch)` for each part; the scratch is the running thread's own, aligned.
+    #[track_caller]
     pub(crate) fn for_each_with_scratch<P: Parts>(
         &mut self,
         parts: P,

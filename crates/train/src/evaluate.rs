@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use selvedge_model::LossSum;
+use selvedge_sync::phase;
 
 use crate::Error;
 use crate::loader::ValidationRows;
@@ -39,6 +40,7 @@ pub fn evaluate(
 ) -> Result<Evaluation, Error> {
     // Enough rows at a time to feed every worker; the result does not depend on it.
     const ROWS: usize = 16;
+    let _phase = phase("evaluation");
     let mut found = Evaluation { loss: LossSum::default(), bytes: 0 };
     for batch in ValidationRows::new(Arc::clone(tokens), ROWS, context, windows)? {
         let batch = batch?;

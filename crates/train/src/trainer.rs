@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use selvedge_model::tensor::adamw::AdamW;
 use selvedge_model::tensor::global_norm;
 use selvedge_model::{Architecture, Config, LossSum, build, initialize, named};
-use selvedge_sync::Pool;
+use selvedge_sync::{Pool, phase};
 use serde_json::json;
 
 use crate::Error;
@@ -218,9 +218,15 @@ impl Trainer {
             return Err(Error::setting("rows of the batch", batch.rows, "those of the recipe"));
         }
         let step = self.step;
-        let loss = self.workers.gradient(&*self.model, &self.params, &self.recipe, batch, step)?;
+        let loss = {
+            let _phase = phase("gradient");
+            self.workers.gradient(&*self.model, &self.params, &self.recipe, batch, step)?
+        };
         let (grads, cx) = self.workers.reduced();
-        let norm = global_norm::global_norm(cx, grads, &mut self.partial) / loss.tokens as f64;
+        let norm = {
+            let _phase = phase("norm");
+            global_norm::global_norm(cx, grads, &mut self.partial) / loss.tokens as f64
+        };
         if !norm.is_finite() || !loss.sum.is_finite() {
             let layout = self.model.layout();
             let name = |at: usize| layout.slot_at(at).map_or_else(String::new, |slot| slot.name.clone());
@@ -231,6 +237,7 @@ impl Trainer {
                 bad_params.or_else(bad_grads).unwrap_or_else(|| ("loss", "the sum of losses".to_owned()));
             return Err(Error::NonFinite { step, what, tensor, loss: loss.mean() });
         }
+        let _phase = phase("update");
         let clip = match self.recipe.clip {
             0.0 => 1.0,
             most => global_norm::clip_coefficient(norm, most),
@@ -296,6 +303,7 @@ impl Trainer {
         train_loss: Option<f64>,
         valid_loss: Option<f64>,
     ) -> Result<SaveRequest, Error> {
+        let _phase = phase("snapshot");
         self.check_finite()?;
         let parts = [&self.params, &self.m, &self.v];
         let mut copy = self

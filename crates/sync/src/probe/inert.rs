@@ -110,8 +110,17 @@ impl Heir {
     }
 }
 
+/// A phase of the calling thread: nothing.
+#[derive(Debug)]
+pub(crate) struct Phase;
+
 #[inline]
-pub(crate) fn phase(_: &'static str, _: &'static Location<'static>) {}
+pub(crate) fn phase(_: &'static str, _: &'static Location<'static>) -> Phase {
+    Phase
+}
+
+#[inline]
+pub(crate) fn enter_phase(_: &'static str, _: &'static Location<'static>) {}
 
 #[inline]
 pub(crate) fn leave_phase() {}

@@ -6,7 +6,7 @@ mod thread;
 
 pub(crate) use object::{Held, Object};
 pub(crate) use region::{Region, Server, region};
-pub(crate) use thread::{Heir, Registered, Rest, enter, leave_phase, phase, rest};
+pub(crate) use thread::{Heir, Phase, Registered, Rest, enter, enter_phase, leave_phase, phase, rest};
 
 use crate::instruments::me::Me;
 use std::cell::{Cell, RefCell};

@@ -167,6 +167,7 @@ impl<T: Real> Packed<T> {
 }
 
 /// Packs all of `b` into `out`, groups of panels by the team.
+#[track_caller]
 pub(crate) fn pack_all<T: Real>(team: &selvedge_sync::Team, isa: Isa, b: ArrayView2<'_, T>, out: &mut [T]) {
     let (k, cols) = b.dim();
     if k == 0 || cols == 0 {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
-use selvedge_sync::{Joined, OwnedThread};
+use selvedge_sync::{Joined, OwnedThread, phase, resting};
 
 use super::{Checkpoints, SaveRequest, Saved};
 use crate::Error;
@@ -36,7 +36,12 @@ impl CheckpointWriter {
         let (requests, inbox) = bounded::<Box<SaveRequest>>(1);
         let (outbox, results) = bounded(RESULTS);
         let thread = OwnedThread::spawn("checkpoint", move || {
-            for request in inbox {
+            let next = || {
+                let _resting = resting("a checkpoint to save");
+                inbox.recv()
+            };
+            while let Ok(request) = next() {
+                let _phase = phase("save");
                 if outbox.send(checkpoints.save(&request)).is_err() {
                     return;
                 }

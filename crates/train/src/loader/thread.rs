@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use selvedge_sync::{CancelToken, OwnedLease, Pool, Sender};
+use selvedge_sync::{CancelToken, OwnedLease, Pool, Sender, phase};
 
 use super::{Batch, LoaderConfig};
 use crate::Error;
@@ -28,7 +28,11 @@ impl Maker {
             if let Some(fault) = &self.config.fault {
                 fault(self.index, batch);
             }
-            if sender.send(self.make(batch, &mut scratch)).is_err() {
+            let made = {
+                let _phase = phase("make batch");
+                self.make(batch, &mut scratch)
+            };
+            if sender.send(made).is_err() {
                 return;
             }
             batch += self.config.threads as u64;

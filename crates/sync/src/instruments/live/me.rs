@@ -15,6 +15,7 @@ use std::cell::Cell;
 pub(crate) struct Outer {
     status: Status,
     phase: Option<(u16, u64)>,
+    around: u16,
 }
 
 /// A registered thread.
@@ -23,8 +24,11 @@ pub(crate) struct Me {
     pub(crate) shared: Arc<Shared>,
     pub(crate) seat: usize,
     status: Cell<Status>,
-    /// The phase it is in, unless that was entered outside of the region it is in: number and beginning.
+    /// The phase it has gone into, unless that was outside of the region or of the phase it is in now: number and
+    /// beginning.
     phase: Cell<Option<(u16, u64)>>,
+    /// The phase around that, to which it returns: of a scope, or of what is around the region.
+    around: Cell<u16>,
     /// When it came to hold what is in its book.
     held_since: [Cell<u64>; MOST_OWED],
     /// Bit n: entry n is a lock.
@@ -43,6 +47,7 @@ impl Me {
             seat,
             status: Cell::new(Status::running(now)),
             phase: Cell::new(None),
+            around: Cell::new(NOWHERE),
             held_since: std::array::from_fn(|_| Cell::new(0)),
             locks: Cell::new(0),
             pushed: Cell::new(pushed),
@@ -76,7 +81,8 @@ impl Me {
 
     /// Begins to run tasks of a region.
     pub(crate) fn begin_region(&self, site: u16, now: u64) -> Outer {
-        let outer = Outer { status: self.status.get(), phase: self.phase.take() };
+        let outer = self.outer();
+        self.around.set(outer.status.phase);
         self.say(Status { region: site, ..Status::running(now) }.within(outer.status));
         outer
     }
@@ -88,11 +94,37 @@ impl Me {
         let start = self.status.get().since;
         self.push(Activity::Compute, site, 0, start, now);
         self.shared.book(self.seat).sites[usize::from(site)].held.record(now.saturating_sub(start));
-        self.phase.set(outer.phase);
-        self.say(outer.status);
+        self.back_to(outer);
     }
 
-    /// Enters a phase, which ends the one before.
+    /// What it is doing, set aside for a region or a phase.
+    fn outer(&self) -> Outer {
+        Outer { status: self.status.get(), phase: self.phase.take(), around: self.around.get() }
+    }
+
+    fn back_to(&self, Outer { status, phase, around }: Outer) {
+        self.phase.set(phase);
+        self.around.set(around);
+        self.say(status);
+    }
+
+    /// Begins a phase around others.
+    pub(crate) fn begin_phase(&self, phase: u16) -> Outer {
+        let outer = self.outer();
+        self.around.set(phase);
+        self.say(Status { phase, ..outer.status });
+        outer
+    }
+
+    /// Ends what [`Me::begin_phase`] began at `start`.
+    pub(crate) fn end_phase(&self, phase: u16, start: u64, outer: Outer) {
+        let now = self.now();
+        self.close_phase(now);
+        self.was_in_phase(phase, start, now);
+        self.back_to(outer);
+    }
+
+    /// Goes into a phase, out of the one it had gone into before.
     pub(crate) fn enter_phase(&self, label: Label) {
         let (now, phase) = (self.now(), self.site(label));
         self.close_phase(now);
@@ -100,19 +132,23 @@ impl Me {
         self.say(Status { phase, ..self.status.get() });
     }
 
-    /// Ends the phase, if there is one.
+    /// Goes out of the phase it had gone into, if any.
     pub(crate) fn leave_phase(&self) {
         if self.phase.get().is_some() {
             self.close_phase(self.now());
-            self.say(Status { phase: NOWHERE, ..self.status.get() });
+            self.say(Status { phase: self.around.get(), ..self.status.get() });
         }
     }
 
     fn close_phase(&self, now: u64) {
         if let Some((site, start)) = self.phase.take() {
-            self.push(Activity::Phase, site, 0, start, now);
-            self.shared.book(self.seat).sites[usize::from(site)].held.record(now.saturating_sub(start));
+            self.was_in_phase(site, start, now);
         }
+    }
+
+    fn was_in_phase(&self, site: u16, start: u64, now: u64) {
+        self.push(Activity::Phase, site, 0, start, now);
+        self.shared.book(self.seat).sites[usize::from(site)].held.record(now.saturating_sub(start));
     }
 
     /// Begins to wait or to rest; returns what it was doing.

@@ -1,7 +1,7 @@
 //! Registering threads, by hand and by inheritance from the thread that starts them, and what they say of themselves.
 
 use super::{Object, become_thread, me};
-use crate::instruments::me::Me;
+use crate::instruments::me::{Me, Outer};
 use crate::instruments::place::Place;
 use crate::instruments::seats::Role;
 use crate::instruments::shared::Shared;
@@ -63,15 +63,35 @@ impl Heir {
     }
 }
 
-/// The calling thread goes into a phase, which ends the one before.
+/// A phase of the calling thread, around others, until the result is dropped.
+#[derive(Debug)]
+pub(crate) struct Phase(Option<(Rc<Me>, u16, u64, Outer)>);
+
+pub(crate) fn phase(name: &'static str, location: &'static Location<'static>) -> Phase {
+    Phase(me().map(|me| {
+        let site = me.site(Label { kind: Kind::Phase, name: Some(name), location });
+        let (start, outer) = (me.now(), me.begin_phase(site));
+        (me, site, start, outer)
+    }))
+}
+
+impl Drop for Phase {
+    fn drop(&mut self) {
+        if let Some((me, site, start, outer)) = &self.0 {
+            me.end_phase(*site, *start, *outer);
+        }
+    }
+}
+
+/// The calling thread goes into a phase, out of the one it had gone into before.
 #[inline]
-pub(crate) fn phase(name: &'static str, location: &'static Location<'static>) {
+pub(crate) fn enter_phase(name: &'static str, location: &'static Location<'static>) {
     if let Some(me) = me() {
         me.enter_phase(Label { kind: Kind::Phase, name: Some(name), location });
     }
 }
 
-/// The calling thread is in no phase any more.
+/// The calling thread goes out of the phase it had gone into.
 #[inline]
 pub(crate) fn leave_phase() {
     if let Some(me) = me() {
