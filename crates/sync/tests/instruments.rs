@@ -2,7 +2,7 @@
 #![cfg(all(feature = "instruments", not(any(loom, shuttle))))]
 
 use selvedge_sync::instruments::{
-    Activity, Doing, Event, InstrumentSettings, Instruments, Kind, Report, SiteReport,
+    Activity, Doing, Entry, Event, InstrumentSettings, Instruments, Kind, Report, SiteReport,
 };
 use selvedge_sync::{CancelToken, Latch, OwnedThread, Team, Watchdog, phase, resting};
 use std::collections::HashMap;
@@ -111,17 +111,18 @@ fn the_ledger_names_every_thread_with_its_spawn_site_and_finish_those_that_are_l
     let theirs = token.child();
     let line = line!() + 1;
     let sleeper = OwnedThread::spawn("sleeper", move || theirs.wait_timeout(Duration::MAX)).unwrap();
+    // Threads register themselves, in whatever order they come to run.
+    let rests = |entry: &Entry| matches!(entry.whereabouts.doing, Doing::Resting(_));
+    let sleeps = || instruments.ledger().get(1).is_some_and(rests);
+    while !sleeps() {
+        std::thread::yield_now();
+    }
     let ended = OwnedThread::spawn("short", || ()).unwrap();
     ended.join().unwrap();
     // Started by a thread that is not registered by hand.
     let heir = OwnedThread::spawn("parent", || OwnedThread::spawn("child", || ()).unwrap().join()).unwrap();
     heir.join().unwrap().unwrap();
     drop(main);
-    // Until the sleeper sleeps.
-    let resting = || matches!(instruments.ledger()[1].whereabouts.doing, Doing::Resting(_));
-    while !resting() {
-        std::thread::yield_now();
-    }
     let ledger = instruments.ledger();
     let names: Vec<&str> = ledger.iter().map(|entry| entry.name.as_str()).collect();
     assert_eq!(names, ["main", "sleeper", "short", "parent", "child"]);
