@@ -1,6 +1,6 @@
 //! Models of the locks with ranks.
 
-use super::{ALL, explore};
+use super::{ALL, explore, explore_loads};
 use crate::lock::{Mutex, RwLock};
 use crate::shim::Arc;
 use loom::thread;
@@ -41,10 +41,10 @@ fn loom_lock_order() {
 
 /// A writer has the value alone, and readers what the last writer left.
 ///
-/// 3 threads, at most 2 preemptions: 50,190 schedules, 3.6 s. Kills `rwlock_write_shared`.
+/// 3 threads, at most 2 preemptions: 11,886 schedules, 0.7 s. Kills `rwlock_write_shared`.
 #[test]
 fn loom_rwlock_excludes() {
-    explore("loom_rwlock_excludes", 2, || {
+    explore_loads("loom_rwlock_excludes", 2, || {
         let lock: Arc<RwLock<[u32; 2], Low>> = Arc::new(RwLock::with_spin([0; 2], Duration::ZERO));
         let reader = Arc::clone(&lock);
         let reader = thread::spawn(move || {
@@ -54,7 +54,6 @@ fn loom_rwlock_excludes() {
         let writer = Arc::clone(&lock);
         let writer = thread::spawn(move || writer.write().iter_mut().for_each(|value| *value += 1));
         lock.write().iter_mut().for_each(|value| *value += 1);
-        assert!([1, 2].contains(&lock.read()[0]));
         reader.join().unwrap();
         writer.join().unwrap();
         assert_eq!(*lock.read(), [2, 2]);
@@ -64,10 +63,10 @@ fn loom_rwlock_excludes() {
 /// A thread that reads twice, with a writer that comes in between and queues: refused at once, where parking_lot#212 and
 /// candle#3878 wait for ever. Two threads may read at once, and the writer gets its turn.
 ///
-/// 3 threads, at most 2 preemptions: 3,791 schedules, 0.4 s. Kills `lock_order_equal`.
+/// 3 threads, at most 2 preemptions: 6,900 schedules, 0.4 s. Kills `lock_order_equal`.
 #[test]
 fn loom_rwlock_parking_lot_212() {
-    explore("loom_rwlock_parking_lot_212", 2, || {
+    explore_loads("loom_rwlock_parking_lot_212", 2, || {
         let lock: Arc<RwLock<u32, Low>> = Arc::new(RwLock::with_spin(0, Duration::ZERO));
         let theirs = Arc::clone(&lock);
         let writer = thread::spawn(move || *theirs.write() += 1);
