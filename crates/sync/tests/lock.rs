@@ -2,7 +2,7 @@
 #![cfg(not(loom))]
 
 use proptest::prelude::*;
-use selvedge_sync::lock::{Key, Mutex, MutexGuard, Rank, RwLock, RwLockReadGuard};
+use selvedge_sync::lock::{Key, Mutex, MutexGuard, Rank, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use selvedge_sync::{OwnedThread, Team};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -242,8 +242,19 @@ proptest! {
     }
 }
 
+/// Implemented once for what must stay on its thread, and twice for what is `Send`: then `stays` is ambiguous.
+trait Stays<Ambiguous> {
+    fn stays() {}
+}
+impl<T> Stays<()> for T {}
+impl<T: Send> Stays<u8> for T {}
+
 #[test]
 fn locks_are_shared_and_guards_stay() {
+    <MutexGuard<'_, u8, Params> as Stays<_>>::stays();
+    <RwLockReadGuard<'_, u8, Params> as Stays<_>>::stays();
+    <RwLockWriteGuard<'_, u8, Params> as Stays<_>>::stays();
+    <Key<'_> as Stays<_>>::stays();
     fn shared<T: Send + Sync>() {}
     fn looked_at<T: Sync>() {}
     shared::<Mutex<std::cell::Cell<u8>, Params>>();
