@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use selvedge_model::{Config, CounterRng};
-use selvedge_sync::CancelToken;
+use selvedge_sync::{CancelToken, Semaphore, Team, items};
 use selvedge_tensor::Isa;
 use selvedge_train::loader::{Loader, LoaderConfig};
 use selvedge_train::schedule::{Schedule, Shape};
@@ -34,16 +34,29 @@ pub(crate) fn run(args: &CheckArgs, cancel: &CancelToken) -> anyhow::Result<Exit
     writer.finish()?;
     let tokens = Arc::new(TokenFile::open(&path)?);
     let wide = Config { kv_heads: 2, ..Config::llama(VOCAB, CONTEXT, 2, 4, 32) };
+    // Many settings are of fewer threads than there are cores, and all wait now and then: several run at once, as many
+    // as have a core for each of their threads.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let budget = Semaphore::new(cores);
+    let team = Team::new(2 * cores)?;
     let mut compared = 0;
     for config in [Config::gpt2(VOCAB, CONTEXT, 2, 2, 32), wide] {
         let plain = Resources { isa: Isa::detect(), ..Resources::new(1, CONTEXT) };
         let want = train(args, &tokens, &config, &plain)?;
         result!("{:?}: {want}", config.arch)?;
-        for resources in settings(args.delays) {
-            if cancel.is_cancelled() {
-                return Ok(ExitCode::from(INTERRUPTED));
+        let settings = settings(args.delays);
+        let mut outcomes: Vec<Option<anyhow::Result<String>>> = settings.iter().map(|_| None).collect();
+        team.try_parallel_parts(items(&mut outcomes), |at, outcome| {
+            let resources = &settings[at];
+            // Nobody closes it, and nobody asks for more than there are.
+            let permit = budget.acquire(resources.threads.min(cores));
+            if permit.is_ok() && !cancel.is_cancelled() {
+                *outcome = Some(train(args, &tokens, &config, resources));
             }
-            let got = train(args, &tokens, &config, &resources)?;
+        })?;
+        for (resources, outcome) in settings.iter().zip(outcomes) {
+            let Some(outcome) = outcome else { return Ok(ExitCode::from(INTERRUPTED)) };
+            let got = outcome?;
             if got != want {
                 bail!("{:?} under {resources:?} ended with other parameters: {got}", config.arch);
             }
