@@ -43,6 +43,8 @@ pub(crate) struct Built {
     /// The name of its target.
     pub(crate) name: String,
     pub(crate) path: PathBuf,
+    /// The folder of its package.
+    pub(crate) folder: PathBuf,
 }
 
 /// Runs a building command of cargo with its messages as JSON and returns the executables it made or found fresh.
@@ -55,7 +57,9 @@ pub(crate) fn build(command: &mut Command) -> Result<Vec<Built>> {
             serde_json::from_slice(line).context("cargo printed a message that is not JSON")?;
         if let (Some(path), Some(name)) = (message["executable"].as_str(), message["target"]["name"].as_str())
         {
-            built.push(Built { name: name.to_owned(), path: path.into() });
+            let manifest = Path::new(message["manifest_path"].as_str().unwrap_or_default());
+            let folder = manifest.parent().unwrap_or(Path::new("")).to_owned();
+            built.push(Built { name: name.to_owned(), path: path.into(), folder });
         }
     }
     Ok(built)

@@ -2,7 +2,7 @@
 
 use crate::args::Args;
 use crate::table::table;
-use crate::{Command, binary, cargo, loom, test, tidy};
+use crate::{Command, binary, cargo, loom, race, test, tidy};
 use anyhow::{Context, Result};
 use std::ffi::OsString;
 use std::process::{self, ExitCode};
@@ -20,6 +20,7 @@ Runs, in this order, and stops at the first that fails:
   test     cargo xtask test
   doc      cargo doc --workspace --no-deps, warnings denied
   loom     cargo xtask loom --smoke
+  race     cargo xtask race --smoke; says SKIPPED where the machine cannot have ThreadSanitizer's compiler
   check    cargo xtask check
   job      the main job in small: cargo xtask train and generate on the default corpus
 
@@ -31,30 +32,40 @@ Examples:
     run,
 };
 
-/// A step: its name and what it does.
-type Step = (&'static str, fn() -> Result<()>);
+/// A step: its name and what it does, which may leave out what this machine cannot do and say so.
+type Step = (&'static str, fn() -> Result<Option<String>>);
 
 const STEPS: &[Step] = &[
-    ("fmt", || cargo::run(cargo::cargo().args(["fmt", "--all", "--check"]))),
+    ("fmt", || whole(cargo::run(cargo::cargo().args(["fmt", "--all", "--check"])))),
     ("clippy", || {
         let args = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
-        cargo::run(cargo::cargo().args(args))
+        whole(cargo::run(cargo::cargo().args(args)))
     }),
-    ("tidy", tidy::check),
-    ("test", || test::run(&[])),
+    ("tidy", || whole(tidy::check())),
+    ("test", || whole(test::run(&[]))),
     ("doc", || {
         let flags = cargo::flags("RUSTDOCFLAGS", "-Dwarnings");
-        cargo::run(cargo::cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", flags))
+        let mut doc = cargo::cargo();
+        whole(cargo::run(doc.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", flags)))
     }),
-    ("loom", loom::smoke),
-    ("check", || cargo::run(process::Command::new(binary::build()?).arg("check").current_dir(cargo::root()))),
-    ("job", binary::main_job),
+    ("loom", || whole(loom::smoke())),
+    ("race", race::smoke),
+    ("check", || {
+        let mut check = process::Command::new(binary::build()?);
+        whole(cargo::run(check.arg("check").current_dir(cargo::root())))
+    }),
+    ("job", || whole(binary::main_job())),
 ];
+
+/// A step that leaves nothing out.
+fn whole(outcome: Result<()>) -> Result<Option<String>> {
+    outcome.map(|()| None)
+}
 
 fn run(args: Vec<OsString>) -> Result<ExitCode> {
     Args::new("ci", args).finish()?;
     let (rows, outcome) = walk(STEPS);
-    println!("\n{}", table(["step", "result", "seconds "], &rows));
+    println!("\n{}", table(["step", "seconds ", "result"], &rows));
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
@@ -65,10 +76,14 @@ fn walk(steps: &[Step]) -> (Vec<[String; 3]>, Result<()>) {
         println!("\n== {name}");
         let began = Instant::now();
         let outcome = step();
-        let result = if outcome.is_ok() { "ok" } else { "FAILED" };
-        rows.push([(*name).to_owned(), result.to_owned(), format!("{:.1}", began.elapsed().as_secs_f64())]);
-        if outcome.is_err() {
-            return (rows, outcome.with_context(|| format!("step `{name}`")));
+        let result = match &outcome {
+            Ok(None) => "ok".to_owned(),
+            Ok(Some(skipped)) => format!("SKIPPED: {skipped}"),
+            Err(_) => "FAILED".to_owned(),
+        };
+        rows.push([(*name).to_owned(), format!("{:.1}", began.elapsed().as_secs_f64()), result]);
+        if let Err(error) = outcome {
+            return (rows, Err(error).with_context(|| format!("step `{name}`")));
         }
     }
     (rows, Ok(()))
@@ -81,13 +96,14 @@ mod tests {
     #[test]
     fn the_first_failure_ends_the_walk_under_its_name() {
         let steps: &[Step] = &[
-            ("good", || Ok(())),
+            ("good", || Ok(None)),
+            ("half", || Ok(Some("no compiler".into()))),
             ("bad", || anyhow::bail!("broken")),
             ("never", || panic!("ran after a failure")),
         ];
         let (rows, outcome) = walk(steps);
-        let results: Vec<_> = rows.iter().map(|[name, result, _]| (name.as_str(), result.as_str())).collect();
-        assert_eq!(results, [("good", "ok"), ("bad", "FAILED")]);
+        let results: Vec<_> = rows.iter().map(|[name, _, result]| (name.as_str(), result.as_str())).collect();
+        assert_eq!(results, [("good", "ok"), ("half", "SKIPPED: no compiler"), ("bad", "FAILED")]);
         assert_eq!(format!("{:#}", outcome.unwrap_err()), "step `bad`: broken");
     }
 

@@ -1,11 +1,10 @@
 //! `loom`: the models of selvedge-sync, and the broken variants that they must catch.
 
 pub(crate) mod mutants;
-mod process;
 
 use crate::args::{Args, Usage};
 use crate::loom::mutants::Mutant;
-use crate::loom::process::{End, Job, run_all};
+use crate::process::{End, Job, cores, run_all};
 use crate::{Command, cargo};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
@@ -137,19 +136,18 @@ fn hunt<'a>(models: &[Model], mutant: &'a Mutant) -> Result<(&'a Mutant, String)
 
 fn run_models(program: &Program, models: &[&Model], smoke: bool) -> Result<()> {
     let limit = if smoke { SHORT_LIMIT } else { MODEL_LIMIT };
-    let job = |model: &&Model| Job {
-        test: model.0.clone(),
+    let job = |model: &&Model| {
+        let log = program.logs.join(model.name()).with_extension("log");
         // Zero raises no bound.
-        envs: if smoke { vec![(BOUND, "0".to_owned())] } else { Vec::new() },
-        limit,
-        log: program.logs.join(model.name()).with_extension("log"),
+        let envs = if smoke { vec![(BOUND, "0".to_owned())] } else { Vec::new() };
+        Job { envs, ..Job::one_test(&program.path, &model.0, limit, log) }
     };
     let jobs: Vec<_> = models.iter().map(job).collect();
     let width = models.iter().map(|model| model.name().len()).max().unwrap_or(0);
     println!("{:<width$}  {:<8}  {:>7}  explored", "model", "result", "seconds");
     let mut failed = Vec::new();
     let began = Instant::now();
-    run_all(&program.path, &jobs, |at, end, seconds, log| {
+    run_all(&jobs, cores(), |at, end, seconds, log| {
         let (result, detail) = match end {
             End::Passed => ("passed", explored(log)),
             End::Failed => ("FAILED", reason(log)),
@@ -173,11 +171,10 @@ fn run_models(program: &Program, models: &[&Model], smoke: bool) -> Result<()> {
 }
 
 fn run_mutants(program: &Program, hunts: Vec<(&Mutant, String)>) -> Result<()> {
-    let job = |(mutant, test): &(&Mutant, String)| Job {
-        test: test.clone(),
-        envs: vec![(mutants::CHOOSE, mutant.name.clone())],
-        limit: SHORT_LIMIT,
-        log: program.logs.join(&mutant.name).with_extension("log"),
+    let job = |(mutant, test): &(&Mutant, String)| {
+        let log = program.logs.join(&mutant.name).with_extension("log");
+        let envs = vec![(mutants::CHOOSE, mutant.name.clone())];
+        Job { envs, ..Job::one_test(&program.path, test, SHORT_LIMIT, log) }
     };
     let jobs: Vec<_> = hunts.iter().map(job).collect();
     let widths =
@@ -185,7 +182,7 @@ fn run_mutants(program: &Program, hunts: Vec<(&Mutant, String)>) -> Result<()> {
     let (wide, model_wide) = (widths(|mutant| &mutant.name), widths(|mutant| &mutant.model));
     println!("{:<wide$}  {:<model_wide$}  {:<8}  {:>7}  by", "variant", "model", "result", "seconds");
     let mut survivors = Vec::new();
-    run_all(&program.path, &jobs, |at, end, seconds, log| {
+    run_all(&jobs, cores(), |at, end, seconds, log| {
         let mutant = hunts[at].0;
         let (result, detail) = match end {
             End::Failed => ("killed", reason(log)),

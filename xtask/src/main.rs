@@ -11,6 +11,8 @@ mod ci;
 mod corpus;
 mod goldens;
 mod loom;
+mod process;
+mod race;
 mod table;
 mod test;
 mod tidy;
@@ -34,6 +36,7 @@ const COMMANDS: &[Command] = &[
     binary::CHECK,
     test::COMMAND,
     loom::COMMAND,
+    race::COMMAND,
     tidy::COMMAND,
     goldens::COMMAND,
     ci::COMMAND,
@@ -121,7 +124,7 @@ mod tests {
 
     #[test]
     fn commands_that_take_no_such_argument_say_so() {
-        for name in ["tidy", "ci", "loom", "goldens"] {
+        for name in ["tidy", "ci", "loom", "race", "goldens"] {
             let error = dispatch(name, vec!["--nonsense".into()]).unwrap_err();
             assert!(error.is::<Usage>(), "{name}: {error:#}");
             assert!(error.to_string().contains("--nonsense"), "{name}: {error:#}");

@@ -221,9 +221,15 @@ pub(crate) fn message(payload: &(dyn Any + Send)) -> String {
     }
 }
 
-/// Drops a panic payload whose own drop may panic.
-pub(crate) fn discard(payload: Box<dyn Any + Send>) {
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-        std::mem::forget(again);
+/// Drops a panic payload whose own drop may panic, with a payload whose drop may panic in turn.
+pub(crate) fn discard(mut payload: Box<dyn Any + Send>) {
+    /// A chain longer than this has no end.
+    const MOST: usize = 64;
+    for _ in 0..MOST {
+        match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            Ok(()) => return,
+            Err(again) => payload = again,
+        }
     }
+    std::mem::forget(payload);
 }

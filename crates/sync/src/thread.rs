@@ -150,9 +150,16 @@ impl<T> OwnedThread<T> {
         }
     }
 
-    /// Gives up ownership of a thread that missed its deadline; returns its name.
-    pub(crate) fn abandon(mut self) -> String {
-        drop(self.handle.take());
+    /// Gives up a thread that missed its deadline, without waiting for it, and returns its name.
+    ///
+    /// For a thread stuck in a system call that does not return, where waiting would hang whoever reports it. It goes
+    /// on, owns what it touches, and frees that when it ends; nobody will know how it ended.
+    pub fn abandon(mut self) -> String {
+        match self.handle.take() {
+            // Even detaching would touch the memory of a thread that is not there.
+            Some(handle) if !self.is_here() => std::mem::forget(handle),
+            handle => drop(handle),
+        }
         std::mem::take(&mut self.name)
     }
 

@@ -69,3 +69,21 @@ fn a_thread_that_owns_itself_is_not_waited_for() {
     let lost = told.recv_timeout(Duration::from_secs(20)).unwrap().unwrap_err();
     assert!(lost.message.contains("itself"), "{lost}");
 }
+
+#[test]
+fn an_abandoned_thread_is_not_waited_for_and_ends_by_itself() {
+    let (go, wait) = mpsc::channel::<()>();
+    let (tell, told) = mpsc::channel();
+    let thread = OwnedThread::spawn("deaf", move || {
+        let asked = wait.recv();
+        tell.send(asked).unwrap();
+    })
+    .unwrap();
+    let Joined::StillRunning(thread) = thread.join_deadline(Duration::from_millis(20)) else {
+        panic!("ended?")
+    };
+    // Were it waited for, this would never return.
+    assert_eq!(thread.abandon(), "deaf");
+    go.send(()).unwrap();
+    assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok(Ok(())));
+}

@@ -271,7 +271,7 @@ impl Loader {
             if let Joined::StillRunning(thread) = thread.join_deadline(left) {
                 // It sits in a system call that does not return (a dead network disk). It owns all it touches and ends
                 // by itself when the call does; waiting for it would hang the run that is to report it.
-                std::mem::forget(thread);
+                thread.abandon();
             }
         }
     }

@@ -112,7 +112,7 @@ impl CheckpointWriter {
             Some(Joined::StillRunning(thread)) => {
                 // It sits in a system call that does not return. It owns all it touches, and what it leaves is a
                 // temporary folder, so it is left to end by itself rather than hang the run that reports it.
-                std::mem::forget(thread);
+                thread.abandon();
                 Err(Error::CheckpointStalled { deadline: self.deadline })
             }
             Some(Joined::Finished(())) | None => Ok(()),

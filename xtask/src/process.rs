@@ -1,4 +1,4 @@
-//! Tests in processes of their own, as many at a time as the machine has cores, each with a time limit.
+//! Test programs in processes of their own, some at a time, each with a time limit.
 
 use anyhow::{Context, Result};
 use std::fs::{self, File};
@@ -6,19 +6,34 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// One test to run.
-pub(super) struct Job {
-    /// Its full path in the test program.
-    pub(super) test: String,
-    pub(super) envs: Vec<(&'static str, String)>,
-    pub(super) limit: Duration,
+/// One run of a test program.
+pub(crate) struct Job {
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<String>,
+    /// Where it runs, if not here.
+    pub(crate) folder: Option<PathBuf>,
+    pub(crate) envs: Vec<(&'static str, String)>,
+    pub(crate) limit: Duration,
     /// Where its output goes.
-    pub(super) log: PathBuf,
+    pub(crate) log: PathBuf,
 }
 
-/// How a test ended.
+impl Job {
+    /// One test of the program by its full path, with nothing of its output held back.
+    pub(crate) fn one_test(program: &Path, test: &str, limit: Duration, log: PathBuf) -> Self {
+        let args = ["--exact", test, "--nocapture", "--test-threads", "1"].map(str::to_owned).into();
+        Self { program: program.to_owned(), args, folder: None, envs: Vec::new(), limit, log }
+    }
+}
+
+/// How many processors there are to run jobs on.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// How a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     Passed,
     /// By a panic or an abort.
     Failed,
@@ -41,20 +56,16 @@ impl Drop for Running {
     }
 }
 
-/// Runs the jobs and calls `ended` for each as it ends with its index, its end, its seconds and its log.
-pub(super) fn run_all(
-    program: &Path,
-    jobs: &[Job],
-    mut ended: impl FnMut(usize, End, f64, &str),
-) -> Result<()> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+/// Runs the jobs, `most` of them at a time, and calls `ended` for each as it ends with its index, its end, its seconds
+/// and its log.
+pub(crate) fn run_all(jobs: &[Job], most: usize, mut ended: impl FnMut(usize, End, f64, &str)) -> Result<()> {
     let mut waiting = jobs.iter().enumerate();
     let mut running: Vec<Running> = Vec::new();
     loop {
-        while running.len() < cores
+        while running.len() < most
             && let Some((index, job)) = waiting.next()
         {
-            running.push(Running { job: index, child: start(program, job)?, began: Instant::now() });
+            running.push(Running { job: index, child: start(job)?, began: Instant::now() });
         }
         if running.is_empty() {
             return Ok(());
@@ -62,7 +73,10 @@ pub(super) fn run_all(
         let mut still = Vec::new();
         for mut process in running {
             let job = &jobs[process.job];
-            let status = process.child.try_wait().with_context(|| format!("cannot wait for {}", job.test))?;
+            let status = process
+                .child
+                .try_wait()
+                .with_context(|| format!("cannot wait for {}", job.program.display()))?;
             let elapsed = process.began.elapsed();
             let end = match status {
                 Some(status) => end(status),
@@ -82,17 +96,20 @@ pub(super) fn run_all(
     }
 }
 
-fn start(program: &Path, job: &Job) -> Result<Child> {
+fn start(job: &Job) -> Result<Child> {
     let folder = job.log.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let log = File::create(&job.log).with_context(|| format!("cannot write {}", job.log.display()))?;
     let both = log.try_clone().with_context(|| format!("cannot write {}", job.log.display()))?;
-    let mut command = Command::new(program);
-    command.args(["--exact", &job.test, "--nocapture", "--test-threads", "1"]);
+    let mut command = Command::new(&job.program);
+    command.args(&job.args);
+    if let Some(folder) = &job.folder {
+        command.current_dir(folder);
+    }
     // Backtraces of loom's threads take longer than many a model.
     command.env("RUST_BACKTRACE", "0").envs(job.envs.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(log).stderr(both);
-    command.spawn().with_context(|| format!("cannot run {}", program.display()))
+    command.spawn().with_context(|| format!("cannot run {}", job.program.display()))
 }
 
 #[cfg(unix)]
@@ -135,18 +152,17 @@ mod tests {
             ("abort", End::Failed),
             ("killed", End::Undecided),
         ];
-        let job = |(test, _): (&str, End)| Job {
-            test: test.into(),
-            envs: vec![("WORD", "seen".into())],
-            limit: Duration::from_millis(if test == "hang" { 100 } else { 10_000 }),
-            log: folder.join(test),
+        let job = |(test, _): (&str, End)| {
+            let limit = Duration::from_millis(if test == "hang" { 100 } else { 10_000 });
+            let job = Job::one_test(&program, test, limit, folder.join(test));
+            Job { envs: vec![("WORD", "seen".into())], ..job }
         };
         let jobs = expected.map(job);
         let mut ends = [None; 5];
         let began = Instant::now();
-        run_all(&program, &jobs, |at, end, _, log| {
-            assert!(ends[at].replace(end).is_none(), "{} ended twice", jobs[at].test);
-            assert_eq!(log.trim(), format!("{} seen", jobs[at].test));
+        run_all(&jobs, 2, |at, end, _, log| {
+            assert!(ends[at].replace(end).is_none(), "{} ended twice", jobs[at].args[1]);
+            assert_eq!(log.trim(), format!("{} seen", jobs[at].args[1]));
         })
         .unwrap();
         assert!(began.elapsed() < Duration::from_secs(30));
