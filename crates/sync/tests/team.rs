@@ -2,7 +2,7 @@
 #![cfg(not(loom))]
 
 use proptest::prelude::*;
-use selvedge_sync::{RegionError, Team, TeamError, chunks, items};
+use selvedge_sync::{RegionError, Team, TeamError, Watchdog, chunks, items};
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -46,6 +46,38 @@ fn regions_of_changing_size_follow_each_other_at_speed() {
         }
         assert_eq!(sums, expected, "{threads} threads");
     }
+}
+
+/// A hundred thousand changes between one task and many, with workers that are late, look on or sleep at each: where the
+/// number and the region are two words, one change in a few thousand hangs (llama.cpp#17515).
+#[test]
+fn llama_cpp_17515_regions_flip_between_one_task_and_many() {
+    const REGIONS: usize = 100_000;
+    let (_watchdog, pulses) = Watchdog::start(Duration::from_secs(20), &["flips"], |stall| {
+        eprintln!("{} has hung in a team of {}", stall.who, stall.phase);
+        std::process::abort();
+    })
+    .unwrap();
+    // With fewer threads than cores, as many, and more; most regions where they are the fastest.
+    for (threads, phase, regions) in [(2, "2", REGIONS), (3, "3", REGIONS / 20), (8, "8", REGIONS / 100)] {
+        let team = Team::new(threads).unwrap();
+        let ran: Vec<AtomicUsize> = (0..threads).map(|_| AtomicUsize::new(0)).collect();
+        for region in 0..regions {
+            let tasks = if region % 2 == 0 { 1 } else { threads };
+            team.parallel(tasks, |index| {
+                assert!(index < tasks);
+                ran[index].fetch_add(1, Ordering::Relaxed);
+                // Now and then the caller cannot finish alone, so that workers come, go on looking, and sleep again.
+                while index == 0 && region % 256 == 1 && ran[1].load(Ordering::Relaxed) <= region / 2 {
+                    thread::yield_now();
+                }
+            });
+            pulses[0].busy(phase);
+        }
+        let ran: Vec<usize> = ran.into_iter().map(AtomicUsize::into_inner).collect();
+        assert_eq!((ran[0], &ran[1..]), (regions, &*vec![regions / 2; threads - 1]));
+    }
+    pulses[0].idle();
 }
 
 #[test]
@@ -155,9 +187,10 @@ fn a_payload_that_panics_when_dropped_does_no_harm() {
     assert_eq!(counts(&team, 4), [1; 4]);
 }
 
-/// The class of failure where a thread that waits for its own tasks runs a foreign one that wants a lock it holds.
+/// The class of failure where a thread that waits for its own tasks runs a foreign one that wants a lock it holds
+/// (rayon#592).
 #[test]
-fn regions_nest_four_deep_with_a_lock_held_around_each() {
+fn rayon_592_regions_nest_four_deep_with_a_lock_held_around_each() {
     fn nest(team: &Team, locks: &[Mutex<usize>], depth: usize) {
         if depth == locks.len() {
             return;
@@ -291,5 +324,5 @@ fn all_of_it_on_one_core() {
         return;
     }
     assert!(child.status.success(), "{said}");
-    assert!(said.contains("regions_nest_four_deep_with_a_lock_held_around_each ... ok"), "{said}");
+    assert!(said.contains("rayon_592_regions_nest_four_deep_with_a_lock_held_around_each ... ok"), "{said}");
 }

@@ -1,7 +1,7 @@
 //! Models of the team: its regions, its sleepers, its end.
 #![expect(unsafe_code, reason = "tasks write cells that loom watches for races")]
 
-use super::{ALL, explore};
+use super::{ALL, explore, explore_loads};
 use crate::probe::{Place, region};
 use crate::team::crew::Crew;
 use crate::team::gate::{Gate, Seen};
@@ -148,7 +148,7 @@ fn loom_gate_drains() {
 /// 2 threads, 5 preemptions: 24,843 schedules, 1.4 s. Kills `gate_open_relaxed`, `gate_enter_relaxed`,
 /// `gate_leave_relaxed`, `gate_close_relaxed`, `gate_drain_lost_relaxed`, `gate_leave_no_notify`,
 /// `gate_leave_swapped`, `gate_enter_blind`, `gate_drain_blind`, `gate_drained_kept`, `gate_close_left_open`,
-/// `gate_close_no_wait`, `crew_publish_late`, `crew_leave_early`.
+/// `gate_close_no_wait`, `crew_leave_early`.
 #[test]
 fn loom_team_one_worker() {
     explore("loom_team_one_worker", 5, || {
@@ -296,6 +296,27 @@ fn loom_team_panic() {
         assert_eq!(cells.all(), [1, 0]);
         assert!(model.run(2, |index| cells.bump(index)));
         assert_eq!(cells.all(), [2, 1]);
+        model.end();
+    });
+}
+
+/// Regions of one task and of three by turns, while workers come late, sleep, or still look for the last region: each
+/// worker sees the task, the number of tasks and the next task of one region, or of none. In llama.cpp#17515 they were
+/// two atomics, which a thread could read from either side of a change from 1 thread to N.
+///
+/// 3 threads, 2 preemptions: 51,940 schedules, 3.4 s. Kills `crew_publish_late`.
+#[test]
+fn loom_team_llama_cpp_17515() {
+    explore_loads("loom_team_llama_cpp_17515", 2, || {
+        let model = Model::new(2, PARK);
+        let cells = Cells::new(3);
+        for tasks in [1, 3, 1] {
+            assert!(model.run(tasks, |index| {
+                assert!(index < tasks, "task {index} of a region of {tasks}");
+                cells.bump(index);
+            }));
+        }
+        assert_eq!(cells.all(), [3, 1, 1]);
         model.end();
     });
 }
