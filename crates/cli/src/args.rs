@@ -91,6 +91,22 @@ pub(crate) struct TrainArgs {
     /// Checkpoints to keep besides the best
     #[arg(long, value_name = "N", default_value_t = 2, help_heading = "Looking up and saving")]
     pub(crate) keep: usize,
+
+    /// Write what each thread did and when (compute, wait, idle) as a trace for ui.perfetto.dev or chrome://tracing
+    #[arg(long, value_name = "FILE", help_heading = "Instruments")]
+    pub(crate) trace: Option<PathBuf>,
+    /// Events in the trace at most: the first ones; about 130 bytes each
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 500_000,
+        requires = "trace",
+        help_heading = "Instruments"
+    )]
+    pub(crate) trace_events: u64,
+    /// Print which thread waited for which, for how long and where; the run folder gets it as waits.svg
+    #[arg(long, help_heading = "Instruments")]
+    pub(crate) waits: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

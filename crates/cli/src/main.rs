@@ -4,6 +4,7 @@ mod args;
 mod check;
 mod eval;
 mod generate;
+mod heat_map;
 mod inspect;
 mod memory;
 mod metrics;
@@ -14,8 +15,10 @@ mod run_folder;
 mod sampler;
 mod say;
 mod signals;
+mod trace;
 mod train;
 mod unfinished;
+mod waits;
 
 use std::process::ExitCode;
 

@@ -5,7 +5,7 @@
 //!   run.json           model, recipe and tokenizer digest; written last, so a folder with it is complete
 //!   tokenizer.json
 //!   train.tokens  valid.tokens
-//!   steps.csv  evaluations.csv  loss.svg  samples.txt
+//!   steps.csv  evaluations.csv  loss.svg  samples.txt  waits.svg
 //!   checkpoints/step-00000100/
 //! ```
 

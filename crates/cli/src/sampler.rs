@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use selvedge_model::{Config, Generator, Sampling, build};
 use selvedge_sync::{
-    CancelToken, EventCount, OwnedLease, OwnedThread, Pool, Reader, Snapshot, Team, Version,
+    CancelToken, EventCount, OwnedLease, OwnedThread, Pool, Reader, Snapshot, Team, Version, resting,
 };
 use selvedge_tensor::{Context, Isa};
 use selvedge_tokenizer::Tokenizer;
@@ -141,6 +141,7 @@ impl Writer {
     /// Waits for a version later than `seen`; `None` when there will be none.
     fn next(&mut self, seen: u64) -> Option<Version<Weights>> {
         let Self { reader, shared, .. } = self;
+        let _resting = resting("new parameters");
         shared.published.wait(|| {
             // Looked at first: what was published before the end is then seen.
             let finished = shared.finished.is_cancelled();

@@ -28,6 +28,7 @@ use crate::run_folder::{RunFile, RunFolder, TRAIN_TOKENS, VALID_TOKENS, byte_len
 use crate::sampler::Sampler;
 use crate::say::{remark, result};
 use crate::unfinished::Unfinished;
+use crate::waits::Watched;
 
 /// Prompts of the samples after training: beginnings of Rust, since the default corpus is.
 const PROMPTS: [&str; 3] = ["fn main() {", "/// Returns ", "impl"];
@@ -36,6 +37,7 @@ const SAMPLE_TOKENS: usize = 120;
 pub(crate) fn run(args: TrainArgs, cancel: &CancelToken) -> anyhow::Result<ExitCode> {
     let isa: Isa = args.resources.isa.parse()?;
     let interrupted = Ok(ExitCode::from(INTERRUPTED));
+    let watched = Watched::begin(&args)?;
     let (folder, file, tokenizer) = if args.resume {
         let folder = match &args.out {
             Some(path) => RunFolder::new(path),
@@ -79,7 +81,7 @@ pub(crate) fn run(args: TrainArgs, cancel: &CancelToken) -> anyhow::Result<ExitC
     let resources = resources(&args, &file.recipe, isa);
     resources.validate(&file.recipe)?;
     memory::check_run(&file.model, &file.recipe, &resources)?;
-    match train(&args, &folder, &file, &tokenizer, &resources, cancel)? {
+    match train(&args, &folder, &file, &tokenizer, &resources, cancel, watched)? {
         Outcome::Finished => Ok(ExitCode::SUCCESS),
         Outcome::Cancelled => {
             remark!("stopped; go on with: selvedge train --resume --out {}", folder.path().display());
@@ -189,6 +191,7 @@ fn train(
     tokenizer: &Tokenizer,
     resources: &Resources,
     cancel: &CancelToken,
+    mut watched: Watched,
 ) -> anyhow::Result<Outcome> {
     let (train, valid) = (folder.tokens(TRAIN_TOKENS, tokenizer)?, folder.tokens(VALID_TOKENS, tokenizer)?);
     let checkpoints = Checkpoints::new(folder.checkpoints(), args.keep)?;
@@ -199,13 +202,18 @@ fn train(
         Some(Err(Error::NoCheckpoint { skipped, .. })) if skipped.is_empty() => None,
         Some(Err(error)) => return Err(error.into()),
     };
-    let on_stuck: OnStuck = Arc::new(|report| {
+    watched.enter();
+    let instruments = watched.instruments();
+    let on_stuck: OnStuck = Arc::new(move |report| {
         remark!(
             "error: {} does not come back from {:?} after {:.0?}; ending the process, the last checkpoint is intact",
             report.who,
             report.phase,
             report.silent_for
         );
+        if let Some(found) = instruments.as_ref().and_then(|seen| seen.diagnose(report.silent_for / 2)) {
+            remark!("{found}");
+        }
         #[expect(clippy::exit, reason = "a thread that does not come back cannot be joined")]
         std::process::exit(1);
     });
@@ -252,16 +260,20 @@ fn train(
         if let (Event::Parameters(step, params), Some(sampler)) = (&event, &sampler) {
             sampler.publish(*step, params);
         }
+        watch.keep(watched.look());
     });
     if let (Ok(Outcome::Finished), Some(sampler)) = (&outcome, sampler) {
         sampler.finish();
     }
     watch.stage.clear();
+    // Whatever became of the run.
+    let ended = watched.end(folder);
     watch.save()?;
     let outcome = outcome?;
     if let Some(error) = watch.failed.take() {
         return Err(error);
     }
+    ended?;
     if outcome == Outcome::Finished {
         remark!("{} steps in {:.0} s", trainer.steps_done(), start.elapsed().as_secs_f64());
         result!("parameters {}", trainer.digest())?;
@@ -342,7 +354,13 @@ impl Watch {
     }
 
     fn see(&mut self, event: &Event<'_>) {
-        if let Err(error) = self.record(event) {
+        let recorded = self.record(event);
+        self.keep(recorded);
+    }
+
+    /// Remembers the first thing that could not be written.
+    fn keep(&mut self, outcome: anyhow::Result<()>) {
+        if let Err(error) = outcome {
             self.failed.get_or_insert(error);
         }
     }

@@ -277,6 +277,7 @@ pub(crate) fn losses<T: Real>(
 }
 
 /// dx = dy · W and dW += dyᵀ · x, db += Σ dy.
+#[track_caller]
 pub(crate) fn linear_backward<T: Real>(
     cx: &mut Context<T>,
     dx: ArrayViewMut2<'_, T>,

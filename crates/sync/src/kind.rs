@@ -45,6 +45,11 @@ impl Kind {
         matches!(self, Kind::Team | Kind::Sleep | Kind::Outside)
     }
 
+    /// Such a wait, or rest, is for a thread: it counts in the wait matrix.
+    pub(crate) fn is_owed(self) -> bool {
+        self == Kind::Team || !self.is_rest()
+    }
+
     /// Held by one thread against others: its order matters.
     pub(crate) fn is_lock(self) -> bool {
         matches!(self, Kind::Mutex | Kind::RwLock)

@@ -192,7 +192,9 @@ fn what_finds_no_room_is_counted() {
 /// Spans of one thread lie side by side or within one another; none cuts across another.
 fn check_nesting(events: &[Event]) {
     let mut threads: HashMap<usize, Vec<&Event>> = HashMap::new();
-    events.iter().for_each(|event| threads.entry(event.thread).or_default().push(event));
+    // What is held may outlast what it was taken in.
+    let done = events.iter().filter(|event| event.activity != Activity::Hold);
+    done.for_each(|event| threads.entry(event.thread).or_default().push(event));
     for mut spans in threads.into_values() {
         spans.sort_by_key(|span| (span.start, std::cmp::Reverse(span.length)));
         let mut open: Vec<Duration> = Vec::new();
@@ -303,7 +305,15 @@ fn nothing_is_stuck_that_only_rests() {
     let team = Team::new(3).unwrap();
     let _watch = instruments.watch(Duration::from_secs(3600), |_| {}).unwrap();
     sleep(WAIT);
+    let report = instruments.report();
+    let watch = number(&report, "selvedge-waits");
+    assert!(report.threads[watch].rested > WAIT / 2, "a rest counts before its end: {report}");
     let _resting = resting("input");
+    let before = instruments.report().threads[0].waited;
+    OwnedThread::spawn("short", || sleep(WAIT)).unwrap().join().unwrap();
+    let report = instruments.report();
+    assert_eq!(report.threads[0].waited, before, "a wait within a rest is rest");
+    assert!(report.threads[0].rested > WAIT / 2, "{report}");
     assert_eq!(instruments.diagnose(Duration::ZERO), None);
     drop(team);
 }

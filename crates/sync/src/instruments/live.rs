@@ -89,6 +89,11 @@ impl Instruments {
         Report::of(&self.shared)
     }
 
+    /// Time since the instruments were made: what the times of events count from.
+    pub fn age(&self) -> Duration {
+        Duration::from_nanos(self.shared.now())
+    }
+
     /// Every thread that is or was registered.
     pub fn ledger(&self) -> Vec<Entry> {
         ledger::entries(&self.shared)

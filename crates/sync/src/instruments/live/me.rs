@@ -157,7 +157,9 @@ impl Me {
         if kind.is_lock() {
             self.asks_for(object.site());
         }
-        let doing = if kind.is_rest() { Doing::Resting } else { Doing::Waiting };
+        // Who rests, waits for nobody, whatever it does that by.
+        let rests = kind.is_rest() || before.doing == Doing::Resting;
+        let doing = if rests { Doing::Resting } else { Doing::Waiting };
         self.say(Status { doing, awaited, object, since: now, ..before });
         before
     }
@@ -166,14 +168,13 @@ impl Me {
     pub(crate) fn end_wait(&self, kind: Kind, ended_by: u16, before: Status, now: u64) {
         let Status { object, since, .. } = self.status.get();
         let (book, nanos) = (self.shared.book(self.seat), now.saturating_sub(since));
-        let activity = if kind.is_rest() {
-            add(&book.rested, nanos);
-            Activity::Rest
-        } else {
-            add(&book.waited, nanos);
-            Activity::Wait
-        };
-        if kind == Kind::Team || !kind.is_rest() {
+        let activity = if kind.is_rest() { Activity::Rest } else { Activity::Wait };
+        // Within a rest it is part of that.
+        let counts = before.doing != Doing::Resting;
+        if counts {
+            add(if kind.is_rest() { &book.rested } else { &book.waited }, nanos);
+        }
+        if counts && kind.is_owed() {
             let unknown = book.waited_for.len() - 1;
             let seat = usize::from(ended_by).checked_sub(1).filter(|&seat| seat < unknown);
             add(&book.waited_for[seat.unwrap_or(unknown)], nanos);

@@ -1,16 +1,19 @@
 //! The figures of all threads together, as plain data and as text.
 
+use super::book::Book;
 use super::histogram::Histogram;
 use super::ledger;
 use super::lock_order::LockOrder;
 use super::shared::Shared;
 use super::site::Site;
 use crate::instruments::place::Place;
-use crate::shim::Ordering;
+use crate::instruments::status::Doing;
+use crate::kind::Kind;
+use crate::shim::{AtomicU64, Ordering};
 use std::fmt;
 use std::time::Duration;
 
-/// What the instruments have seen.
+/// What the instruments have seen. As text it is a few tables; with a precision, as in `{report:.10}`, of so many sites.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// Age of the instruments.
@@ -71,6 +74,47 @@ pub struct Dropped {
     pub owed: u64,
 }
 
+/// The waits and rests of one thread, the present one included, in nanoseconds.
+struct Tally {
+    waits: Vec<u64>,
+    waited: u64,
+    rested: u64,
+}
+
+impl Tally {
+    fn of(shared: &Shared, book: &Book, now: u64) -> Self {
+        let load = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        let ended = || Self {
+            waits: book.waited_for.iter().map(load).collect(),
+            waited: load(&book.waited),
+            rested: load(&book.rested),
+        };
+        // The present one counts if it was the same before and after the others were read.
+        const TRIES: usize = 8;
+        for _ in 0..TRIES {
+            let Some((beat, status)) = book.board.look() else { continue };
+            let mut tally = ended();
+            if book.board.look().is_some_and(|(after, _)| after == beat) {
+                let kind = shared.sites.site(usize::from(status.object.site())).kind;
+                let owed = kind.is_owed() && (status.doing == Doing::Waiting || kind == Kind::Team);
+                let nanos = now.saturating_sub(status.since);
+                match status.doing {
+                    Doing::Waiting => tally.waited += nanos,
+                    Doing::Resting => tally.rested += nanos,
+                    Doing::Running | Doing::Ended => return tally,
+                }
+                if owed {
+                    let unknown = tally.waits.len() - 1;
+                    let seat = usize::from(status.awaited).checked_sub(1).filter(|&seat| seat < unknown);
+                    tally.waits[seat.unwrap_or(unknown)] += nanos;
+                }
+                return tally;
+            }
+        }
+        ended()
+    }
+}
+
 fn seconds(nanos: u64) -> f64 {
     Duration::from_nanos(nanos).as_secs_f64()
 }
@@ -92,7 +136,7 @@ impl Report {
         };
         for (seat, ((name, spawned), book)) in names.into_iter().zip(&books).enumerate() {
             let ended = shared.seats.has_left(seat);
-            let waits: Vec<u64> = book.waited_for.iter().map(|nanos| nanos.load(Ordering::Relaxed)).collect();
+            let Tally { waits, waited, rested } = Tally::of(shared, book, now);
             for (awaited, &nanos) in waits.iter().enumerate() {
                 match wait_matrix[seat].get_mut(awaited) {
                     Some(cell) => *cell = seconds(nanos),
@@ -105,13 +149,14 @@ impl Report {
                 spawned,
                 ended,
                 lived: Duration::from_nanos(book.lived.load(Ordering::Relaxed) + present),
-                waited: Duration::from_nanos(book.waited.load(Ordering::Relaxed)),
-                rested: Duration::from_nanos(book.rested.load(Ordering::Relaxed)),
+                waited: Duration::from_nanos(waited),
+                rested: Duration::from_nanos(rested),
             });
             dropped.owed += book.owed_unknown.load(Ordering::Relaxed);
         }
         let mut sites: Vec<SiteReport> = Vec::new();
-        for number in 0..=shared.sites.count() {
+        let others = shared.sites.count();
+        for number in (0..=others).filter(|&n| n == others || shared.sites.get(n).is_some()) {
             let site = shared.sites.site(number);
             // One line of the source may have several numbers.
             let at = sites.iter().position(|known| known.site == site).unwrap_or_else(|| {
@@ -173,13 +218,17 @@ impl fmt::Display for Report {
             "{:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
             "waits", "s", "p50 us", "p99 us", "holds", "s", "p50 us", "p99 us"
         )?;
-        for SiteReport { site, waited, held } in &self.sites {
+        let shown = f.precision().unwrap_or(self.sites.len());
+        for SiteReport { site, waited, held } in self.sites.iter().take(shown) {
             for times in [waited, held] {
                 let micros = |share| times.quantile(share).as_secs_f64() * 1e6;
                 let (count, total) = (times.count(), times.total().as_secs_f64());
                 write!(f, "{count:>9} {total:>9.3} {:>9.1} {:>9.1} ", micros(0.5), micros(0.99))?;
             }
             writeln!(f, " {site}")?;
+        }
+        if shown < self.sites.len() {
+            writeln!(f, "and {} more", self.sites.len() - shown)?;
         }
         if !self.lock_order.edges.is_empty() {
             write!(f, "\norder of locks\n{}", self.lock_order)?;
