@@ -1,6 +1,6 @@
 //! Concurrency primitives for training and serving, each proven by loom.
 //!
-#![doc = include_str!("../README.md")]
+#![cfg_attr(feature = "instruments", doc = include_str!("../README.md"))]
 
 mod atomic_f32;
 mod barrier;

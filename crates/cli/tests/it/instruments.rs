@@ -164,7 +164,8 @@ fn an_interrupted_run_leaves_a_whole_trace() {
 #[test]
 fn a_run_that_fails_leaves_a_whole_trace_and_its_own_error() {
     let home = Home::new();
-    let ended = home.train("--steps 50 --threads 2 --out run --lr 1e30 --clip 0 --trace t.json");
+    let bad = "--lr 1000 --clip 0 --warmup 0 --weight-decay 100 --arch gpt2";
+    let ended = home.train(&format!("--steps 200 --threads 2 --out run {bad} --trace t.json"));
     ended.refused(&["not finite"]);
     let trace = Trace::read(&home, "t.json");
     trace.check();

@@ -55,7 +55,7 @@ impl Default for InstrumentSettings {
     }
 }
 
-/// The instruments; clones are the same ones. See the [module](self).
+/// The instruments; clones are the same ones. See the [module](crate::instruments).
 #[derive(Clone, Debug)]
 pub struct Instruments {
     shared: Arc<Shared>,
