@@ -121,7 +121,7 @@ pub(crate) fn channels(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("selvedge", threads), |b| {
             b.iter_custom(|items| {
                 pairs(threads / 2, || {
-                    let (sender, mut receiver) = bounded(CAPACITY);
+                    let (mut sender, mut receiver) = bounded(CAPACITY);
                     let send = move || (0..items).for_each(|item| assert!(sender.send(item).is_ok()));
                     let recv = move || {
                         (0..items).for_each(|_| assert!(black_box(receiver.recv_timeout(long)).is_ok()))

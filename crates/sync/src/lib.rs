@@ -43,7 +43,7 @@ pub use event_count::EventCount;
 pub use latch::{Latch, Ticket};
 pub use mark::{Phase, Resting, phase, resting};
 pub use parts::{Chunks, Items, Parts, chunks, items};
-pub use pipeline::{Receiver, RecvError, SendError, Sender, bounded};
+pub use pipeline::{Receiver, RecvError, SendError, Sender, TrySendError, bounded};
 pub use pool::{Lease, OwnedLease, Pool};
 pub use reduce::{Reduction, tree_reduce};
 pub use semaphore::{AcquireError, Permit, Semaphore};

@@ -2,12 +2,21 @@
 //!
 //! One sender, one receiver, a capacity. A full channel holds the sender back, an empty one the receiver, for as long as
 //! the receiver says. Dropping either end closes the channel, on unwinding too, so that no end waits for one that is gone.
+//!
+//! The items go through a [ring](crate::spsc). An end that finds nothing to do announces its sleep *in the word in which
+//! the other end says how far it is*, and that other end goes on by swapping the word: so either the announcement fails,
+//! or the swap finds it. The same swap finds out whether the receiver has left; the sender then takes its item back.
+#![expect(unsafe_code, reason = "an item is taken back from a ring whose other end is gone")]
 
-use crate::probe::{Kind, Object};
-use crate::shim::{self, Arc, Condvar, Mutex, in_order, keep, lock, wait_while, wait_while_until};
-use std::collections::VecDeque;
-use std::fmt;
-use std::time::Duration;
+mod error;
+mod joint;
+
+pub use error::{RecvError, SendError, TrySendError};
+
+use crate::shim::{self, Arc, AtomicUsize, Ordering, in_order, keep, weaken};
+use crate::spsc::{self, ASLEEP, Consumer, GONE, Producer};
+use joint::{Joint, RECEIVER, SENDER};
+use std::time::{Duration, Instant};
 
 /// A channel for at most `capacity` items.
 ///
@@ -15,98 +24,38 @@ use std::time::Duration;
 /// use std::time::Duration;
 /// use selvedge_sync::{OwnedThread, RecvError, bounded};
 ///
-/// let (sender, mut receiver) = bounded(2);
+/// let (mut sender, mut receiver) = bounded(2);
 /// let producer = OwnedThread::spawn("producer", move || (0..5).try_for_each(|item| sender.send(item)))?;
 /// let mut got = Vec::new();
 /// while let Ok(item) = receiver.recv_timeout(Duration::from_secs(10)) {
 ///     got.push(item);
 /// }
 /// assert_eq!(got, [0, 1, 2, 3, 4]);
-/// assert_eq!(receiver.recv_timeout(Duration::ZERO), Err(RecvError::Closed));
+/// assert_eq!(receiver.try_recv(), Err(RecvError::Closed));
 /// assert!(producer.join()?.is_ok());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
+/// What was sent before the sender left can still be received. What is in the channel when the receiver leaves is dropped
+/// with it, at once; what the sender sends from then on comes back to it. An end that waits looks for some microseconds
+/// before it sleeps, and offers its core to others meanwhile.
+///
 /// # Panics
 ///
-/// When `capacity` is zero.
+/// When `capacity` is zero, or more than an eighth of the address space.
 #[track_caller]
 pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     assert!(capacity > 0, "a channel of no capacity");
-    let joint = Arc::new(Joint {
-        state: Mutex::new(State { items: VecDeque::with_capacity(capacity), closed: false }),
-        sent: Condvar::new(),
-        taken: Condvar::new(),
-        capacity,
-        probe: Object::new(Kind::Channel),
-    });
-    (Sender { joint: Arc::clone(&joint) }, Receiver { joint })
+    let (producer, consumer) = spsc::ring(capacity);
+    let joint = Arc::new(Joint::new());
+    (Sender { producer, joint: Arc::clone(&joint) }, Receiver { consumer, joint })
 }
-
-#[derive(Debug)]
-struct State<T> {
-    items: VecDeque<T>,
-    /// One end is gone.
-    closed: bool,
-}
-
-#[derive(Debug)]
-struct Joint<T> {
-    state: Mutex<State<T>>,
-    /// An item was sent, or the sender left.
-    sent: Condvar,
-    /// An item was taken, or the receiver left.
-    taken: Condvar,
-    capacity: usize,
-    probe: Object<2>,
-}
-
-/// Ends for the instruments.
-const SENDER: usize = 0;
-const RECEIVER: usize = 1;
-
-/// The receiver is gone; here is the item back.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct SendError<T>(pub T);
-
-impl<T> fmt::Debug for SendError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SendError(..)")
-    }
-}
-
-impl<T> fmt::Display for SendError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the receiving end of the channel is gone")
-    }
-}
-
-impl<T> std::error::Error for SendError<T> {}
-
-/// Why there is no item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecvError {
-    /// None came in time.
-    TimedOut,
-    /// The sender is gone, and all it sent has been taken.
-    Closed,
-}
-
-impl fmt::Display for RecvError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            RecvError::TimedOut => "nothing was sent in time",
-            RecvError::Closed => "the sending end of the channel is gone",
-        })
-    }
-}
-
-impl std::error::Error for RecvError {}
 
 /// The end that sends.
 #[derive(Debug)]
 pub struct Sender<T> {
-    joint: Arc<Joint<T>>,
+    producer: Producer<T>,
+    joint: Arc<Joint>,
 }
 
 impl<T> Sender<T> {
@@ -115,23 +64,50 @@ impl<T> Sender<T> {
     /// # Errors
     ///
     /// [`SendError`] with the item when the receiver is gone, also when it leaves during the wait.
-    pub fn send(&self, item: T) -> Result<(), SendError<T>> {
-        let joint = &*self.joint;
-        let full = |state: &mut State<T>| keep!("pipeline_overfull") && state.items.len() >= joint.capacity;
-        let waits = |state: &mut State<T>| !state.closed && full(state);
-        joint.probe.here(SENDER);
-        let mut state = lock(&joint.state);
-        if waits(&mut state) {
-            let _wait = joint.probe.wait(RECEIVER);
-            state = wait_while(&joint.taken, state, waits);
+    pub fn send(&mut self, item: T) -> Result<(), SendError<T>> {
+        self.send_within(item, None).map_err(|error| SendError(error.into_inner()))
+    }
+
+    /// Sends `item`, waiting for `timeout` at most while the channel is full.
+    ///
+    /// # Errors
+    ///
+    /// With the item: [`TrySendError::Full`] when there is still no room then, [`TrySendError::Closed`] when the receiver
+    /// is gone.
+    pub fn send_timeout(&mut self, item: T, timeout: Duration) -> Result<(), TrySendError<T>> {
+        self.send_within(item, Some(timeout))
+    }
+
+    fn send_within(&mut self, item: T, limit: Option<Duration>) -> Result<(), TrySendError<T>> {
+        self.joint.probe.here(SENDER);
+        let mut patience = Patience { limit, until: None };
+        while let Err(head) = self.producer.room() {
+            if head & GONE != 0 {
+                return Err(TrySendError::Closed(item));
+            }
+            if patience.is_over() {
+                return Err(TrySendError::Full(item));
+            }
+            let _wait = self.joint.probe.wait(RECEIVER);
+            self.joint.wait(&self.joint.sender, self.producer.words().1, head, patience.until);
         }
-        if state.closed {
-            return Err(SendError(item));
+        let before = self.producer.push_by(item, |tail, word| {
+            let ordering = weaken!("pipeline_send_relaxed", Release);
+            exchange(tail, word, ordering, keep!("pipeline_send_torn"))
+        });
+        if before & (ASLEEP | GONE) == 0 { Ok(()) } else { self.settle(before) }
+    }
+
+    /// Deals with what the other end has put beside the position.
+    #[cold]
+    fn settle(&mut self, before: usize) -> Result<(), TrySendError<T>> {
+        if before & GONE != 0 && keep!("pipeline_send_into_void") {
+            // SAFETY: the receiver has left, and will look only at what was there when it did: its leaving and this
+            // push are ordered by the word that both changed, and it came first.
+            return Err(TrySendError::Closed(unsafe { self.producer.take_back(GONE) }));
         }
-        state.items.push_back(item);
-        drop(state);
-        if keep!("pipeline_send_no_notify") {
-            joint.sent.notify_one();
+        if keep!("pipeline_send_no_wake") {
+            self.joint.receiver.wake();
         }
         Ok(())
     }
@@ -139,42 +115,72 @@ impl<T> Sender<T> {
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        let close = || {
-            if keep!("pipeline_hang_up_silent") {
-                lock(&self.joint.state).closed = true;
+        let tail = self.producer.words().0;
+        let mut before = ASLEEP;
+        in_order!(
+            "pipeline_hang_up_swapped",
+            before = tail.fetch_or(GONE, weaken!("pipeline_hang_up_relaxed", Release)),
+            if before & ASLEEP != 0 && keep!("pipeline_hang_up_no_wake") {
+                self.joint.receiver.wake();
             }
-        };
-        in_order!("pipeline_hang_up_swapped", close(), self.joint.sent.notify_one());
+        );
     }
 }
 
 /// The end that receives.
 #[derive(Debug)]
 pub struct Receiver<T> {
-    joint: Arc<Joint<T>>,
+    consumer: Consumer<T>,
+    joint: Arc<Joint>,
 }
 
 impl<T> Receiver<T> {
+    /// Takes the next item, waiting for one.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Closed`] once the sender is gone and nothing is left; what it did before is visible then.
+    pub fn recv(&mut self) -> Result<T, RecvError> {
+        self.recv_within(None)
+    }
+
+    /// Takes the next item if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::TimedOut`] when there is none, or [`RecvError::Closed`] as of [`Receiver::recv`].
+    pub fn try_recv(&mut self) -> Result<T, RecvError> {
+        self.recv_within(Some(Duration::ZERO))
+    }
+
     /// Takes the next item, waiting for one for `timeout` at most.
     ///
     /// # Errors
     ///
-    /// [`RecvError::TimedOut`], or [`RecvError::Closed`] once the sender is gone and nothing is left.
+    /// [`RecvError::TimedOut`] when none came in time, or [`RecvError::Closed`] as of [`Receiver::recv`].
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<T, RecvError> {
-        let joint = &*self.joint;
-        let nothing = |state: &mut State<T>| state.items.is_empty() && !state.closed;
-        joint.probe.here(RECEIVER);
-        let mut state = lock(&joint.state);
-        if nothing(&mut state) {
-            let _wait = joint.probe.wait(SENDER);
-            state = wait_while_until(&joint.sent, state, shim::deadline(timeout), nothing);
+        self.recv_within(Some(timeout))
+    }
+
+    fn recv_within(&mut self, limit: Option<Duration>) -> Result<T, RecvError> {
+        self.joint.probe.here(RECEIVER);
+        let mut patience = Patience { limit, until: None };
+        while let Err(tail) = self.consumer.ready() {
+            if tail & GONE != 0 {
+                return Err(RecvError::Closed);
+            }
+            if patience.is_over() {
+                return Err(RecvError::TimedOut);
+            }
+            let _wait = self.joint.probe.wait(SENDER);
+            self.joint.wait(&self.joint.receiver, self.consumer.words().1, tail, patience.until);
         }
-        let Some(item) = state.items.pop_front() else {
-            return Err(if state.closed { RecvError::Closed } else { RecvError::TimedOut });
-        };
-        drop(state);
-        if keep!("pipeline_recv_no_notify") {
-            joint.taken.notify_one();
+        let (item, before) = self.consumer.pop_by(|head, word| {
+            let ordering = weaken!("pipeline_recv_relaxed", Release);
+            exchange(head, word, ordering, keep!("pipeline_recv_torn"))
+        });
+        if before & ASLEEP != 0 && keep!("pipeline_recv_no_wake") {
+            self.joint.sender.wake();
         }
         Ok(item)
     }
@@ -182,21 +188,55 @@ impl<T> Receiver<T> {
     /// Items that wait to be taken.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
-        lock(&self.joint.state).items.len()
+        self.consumer.len()
     }
 }
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        let mut state = lock(&self.joint.state);
-        state.closed = true;
-        // Dropped after the lock: what they do then is theirs.
-        let left = std::mem::take(&mut state.items);
-        drop(state);
-        if keep!("pipeline_leave_no_notify") {
-            self.joint.taken.notify_one();
+        let (head, tail) = self.consumer.words();
+        // What is in the channel by now is this end's to drop; what comes later, the sender takes back.
+        let last = tail.fetch_or(GONE, weaken!("pipeline_leave_relaxed", Acquire));
+        if head.fetch_or(GONE, Ordering::Relaxed) & ASLEEP != 0 && keep!("pipeline_leave_no_wake") {
+            self.joint.sender.wake();
         }
-        drop(left);
+        while self.consumer.ready_in(last) {
+            // Dropped when it is out of the ring: what it does then is its own.
+            drop(self.consumer.pop_by(|head, word| {
+                if keep!("pipeline_drain_kept") {
+                    head.store(word | GONE, weaken!("pipeline_drain_relaxed", Release));
+                }
+            }));
+        }
+    }
+}
+
+/// Puts a new word in place; returns the one before.
+fn exchange(word: &AtomicUsize, new: usize, ordering: Ordering, whole: bool) -> usize {
+    if whole {
+        return word.swap(new, ordering);
+    }
+    let before = word.load(Ordering::Relaxed);
+    word.store(new, ordering);
+    before
+}
+
+/// How long an end will wait; the clock is read when it has to, not before.
+struct Patience {
+    limit: Option<Duration>,
+    until: Option<Instant>,
+}
+
+impl Patience {
+    fn is_over(&mut self) -> bool {
+        match (self.limit, self.until) {
+            (None, _) => false,
+            (Some(limit), None) => {
+                self.until = shim::deadline(limit);
+                limit.is_zero()
+            }
+            (_, until) => shim::remaining(until).is_none(),
+        }
     }
 }
 
@@ -208,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_full_channel_holds_the_sender_back() {
-        let (sender, mut receiver) = bounded(3);
+        let (mut sender, mut receiver) = bounded(3);
         let producer = OwnedThread::spawn("producer", move || {
             for item in 0..100 {
                 sender.send(item).unwrap();
@@ -225,7 +265,7 @@ mod tests {
 
     #[test]
     fn silence_is_reported_in_time() {
-        let (sender, mut receiver) = bounded::<u8>(1);
+        let (mut sender, mut receiver) = bounded::<u8>(1);
         let start = Instant::now();
         assert_eq!(receiver.recv_timeout(Duration::from_millis(30)), Err(RecvError::TimedOut));
         assert!(start.elapsed() >= Duration::from_millis(30));

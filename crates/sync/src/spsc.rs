@@ -6,8 +6,10 @@ use std::fmt;
 use std::mem::MaybeUninit;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
-/// The bits of a word that hold a position; the others are for those who build on the ring.
-const POSITION: usize = usize::MAX >> 2;
+/// Two bits of a word beside its position, for those who build on the ring; the ring itself leaves them alone.
+pub(crate) const GONE: usize = 1 << (usize::BITS - 1);
+pub(crate) const ASLEEP: usize = 1 << (usize::BITS - 2);
+const POSITION: usize = ASLEEP - 1;
 
 /// A ring of `capacity` places: one end pushes, the other pops, and neither ever waits.
 ///
@@ -87,6 +89,10 @@ impl<T> Ring<T> {
     fn next(&self, position: usize) -> usize {
         let positions = if keep!("spsc_positions_once") { 2 * self.capacity() } else { self.capacity() };
         if position + 1 == positions { 0 } else { position + 1 }
+    }
+
+    fn before(&self, position: usize) -> usize {
+        if position == 0 { 2 * self.capacity() - 1 } else { position - 1 }
     }
 
     /// Items between two positions.
@@ -183,6 +189,24 @@ impl<T> Producer<T> {
         self.room -= 1;
         published
     }
+
+    /// Takes the item pushed last back out, and its position back.
+    ///
+    /// # Safety
+    ///
+    /// The consumer is gone and will not look at that item.
+    pub(crate) unsafe fn take_back(&mut self, flags: usize) -> T {
+        self.tail = self.ring.before(self.tail);
+        self.room += 1;
+        self.ring.tail.store(self.tail | flags, Ordering::Relaxed);
+        // SAFETY: this end has filled the slot, and by the caller nobody else empties it: its position is taken back.
+        self.ring.slot(self.tail).with(|slot| unsafe { slot.cast::<T>().read() })
+    }
+
+    /// The words of this end and of the other.
+    pub(crate) fn words(&self) -> (&AtomicUsize, &AtomicUsize) {
+        (&self.ring.tail, &self.ring.head)
+    }
 }
 
 impl<T> fmt::Debug for Producer<T> {
@@ -234,6 +258,23 @@ impl<T> Consumer<T> {
         self.head = head;
         self.ready -= 1;
         (item, published)
+    }
+
+    /// Whether there is an item before the position in a word of the producer's, which the caller has acquired.
+    pub(crate) fn ready_in(&mut self, tail: usize) -> bool {
+        self.ready = self.ring.items(self.head, tail & POSITION);
+        self.ready > 0
+    }
+
+    /// The words of this end and of the other.
+    pub(crate) fn words(&self) -> (&AtomicUsize, &AtomicUsize) {
+        (&self.ring.head, &self.ring.tail)
+    }
+
+    /// Items in the ring.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.ring.len()
     }
 }
 

@@ -207,7 +207,7 @@ impl Loader {
                 cancel: loader.cancel.clone(),
             };
             // If this one cannot start, dropping `loader` ends those that did.
-            let thread = OwnedThread::spawn(format!("loader-{index}"), move || maker.run(&sender))?;
+            let thread = OwnedThread::spawn(format!("loader-{index}"), move || maker.run(sender))?;
             loader.channels.push(receiver);
             loader.threads.push(Some(thread));
         }

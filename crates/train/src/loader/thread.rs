@@ -21,7 +21,7 @@ pub(super) struct Maker {
 
 impl Maker {
     /// Works until cancelled or until nobody listens. An error is sent like a batch: the consumer hangs up on it.
-    pub(super) fn run(&self, sender: &Sender<Result<OwnedLease<Batch>, Error>>) {
+    pub(super) fn run(&self, mut sender: Sender<Result<OwnedLease<Batch>, Error>>) {
         let mut scratch = vec![0; self.config.context + 1];
         let mut batch = self.index as u64;
         while !self.cancel.is_cancelled() {
