@@ -5,12 +5,13 @@ mod commands;
 mod links;
 mod markdown;
 mod marks;
+mod models;
 mod mutants;
 mod paths;
 mod primitives;
 mod shape;
 mod source;
-mod tree;
+pub(crate) mod tree;
 mod unsafety;
 
 use crate::args::Args;
@@ -37,7 +38,8 @@ Checks every file that git knows or would add, and prints each finding as `file:
   paths       no paths of one machine, no addresses of package registries
   links       relative links between Markdown files resolve
   commands    commands of this runner that the texts name exist
-  mutants     crates/sync plants exactly the broken variants of its list
+  mutants     crates/sync plants exactly the broken variants of its lists
+  models      docs/loom.md and the models' texts agree with the models and with the list
 
 Usage: cargo xtask tidy
 
@@ -63,6 +65,7 @@ const RULES: &[Rule] = &[
     links::links,
     commands::commands,
     mutants::mutants,
+    models::models,
 ];
 
 fn run(args: Vec<OsString>) -> Result<ExitCode> {

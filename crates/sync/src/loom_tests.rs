@@ -25,29 +25,39 @@ mod watchdog;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::Duration;
 
 /// No bound on preemptions: the model is explored to the end.
 const ALL: usize = usize::MAX;
 
-/// Explores `body` with at most `bound` preemptions, more if `LOOM_MAX_PREEMPTIONS` says so, and prints what it took.
+/// Explores `body` with at most `bound` preemptions, more if `LOOM_MAX_PREEMPTIONS` says so and fewer if
+/// `SELVEDGE_LOOM_CAP` does, and prints what it took.
 #[expect(clippy::print_stderr, reason = "the report of a test")]
 fn explore(name: &str, bound: usize, body: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.max_branches = 10_000;
+    let cap = std::env::var("SELVEDGE_LOOM_CAP").map_or(ALL, |cap| cap.parse().expect("a number"));
     // The builder has read the variable.
-    let bound = bound.max(builder.preemption_bound.unwrap_or(0));
+    let bound = bound.max(builder.preemption_bound.unwrap_or(0)).min(cap);
     builder.preemption_bound = (bound != ALL).then_some(bound);
     let schedules = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&schedules);
-    let began = Instant::now();
+    let began = processor_time();
     builder.check(move || {
         counted.fetch_add(1, Ordering::Relaxed);
         body();
     });
-    let (schedules, seconds) = (schedules.load(Ordering::Relaxed), began.elapsed().as_secs_f64());
+    let (schedules, time) = (schedules.load(Ordering::Relaxed), processor_time() - began);
     let bound = if bound == ALL { "none".to_owned() } else { bound.to_string() };
-    eprintln!("loom: {name}: bound {bound}, {schedules} schedules, {seconds:.2} s");
+    eprintln!("loom: {name}: bound {bound}, {schedules} schedules, {:.2} s", time.as_secs_f64());
+}
+
+/// What this thread has taken of a processor, on which loom runs all threads of a model; the time of day where the
+/// system does not say.
+fn processor_time() -> Duration {
+    let taken = std::fs::read_to_string("/proc/thread-self/schedstat");
+    let taken = taken.ok().and_then(|text| text.split(' ').next()?.parse().ok()).map(Duration::from_nanos);
+    taken.unwrap_or_else(|| std::time::UNIX_EPOCH.elapsed().expect("after 1970"))
 }
 
 /// As [`explore`], with the order of loads explored too: for primitives that load what they then change.
