@@ -2,7 +2,7 @@
 
 use crate::args::Args;
 use crate::table::table;
-use crate::{Command, binary, cargo, loom, race, test, tidy};
+use crate::{Command, binary, cargo, loom, race, shuttle, test, tidy};
 use anyhow::{Context, Result};
 use std::ffi::OsString;
 use std::process::{self, ExitCode};
@@ -20,6 +20,7 @@ Runs, in this order, and stops at the first that fails:
   test     cargo xtask test
   doc      cargo doc --workspace --no-deps, warnings denied
   loom     cargo xtask loom --smoke
+  shuttle  cargo xtask shuttle --smoke
   race     cargo xtask race --smoke; says SKIPPED where the machine cannot have ThreadSanitizer's compiler
   check    cargo xtask check
   job      the main job in small: cargo xtask train and generate on the default corpus
@@ -49,6 +50,7 @@ const STEPS: &[Step] = &[
         whole(cargo::run(doc.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", flags)))
     }),
     ("loom", || whole(loom::smoke())),
+    ("shuttle", || whole(shuttle::smoke())),
     ("race", race::smoke),
     ("check", || {
         let mut check = process::Command::new(binary::build()?);

@@ -2,19 +2,18 @@
 
 pub(crate) mod document;
 pub(crate) mod models;
-pub(crate) mod mutants;
 
 use crate::args::{Args, Usage};
+use crate::checker::{Program, SHORT_LIMIT, Test, hunt, reason, tail};
 use crate::loom::document::{Explored, Record};
-use crate::loom::mutants::Mutant;
-use crate::process::{End, Job, cores, run_all};
+use crate::mutants;
+use crate::process::{End, cores, run_all};
 use crate::tidy::tree::Tree;
 use crate::{Command, cargo};
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -49,8 +48,6 @@ Examples:
 
 /// How long a model may take, and with a bound raised it may take long.
 const MODEL_LIMIT: Duration = Duration::from_secs(3600);
-/// How long a model may take under `--smoke`, or to catch a broken variant.
-const SHORT_LIMIT: Duration = Duration::from_secs(120);
 /// Where loom takes a larger bound from than the one a model sets for itself.
 const BOUND: &str = "LOOM_MAX_PREEMPTIONS";
 /// Where a model takes a smaller bound from.
@@ -100,21 +97,26 @@ fn check(tier: Tier, only: Option<&str>) -> Result<()> {
     let file = cargo::root().join(document::FILE);
     let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
     let before = Record::read(&text);
-    let program = Program::build()?;
-    let models = program.models()?;
+    if tier == (Tier::Mutants { write: true }) {
+        // Before the work: a model that cannot be read cannot be written down.
+        declared()?;
+    }
+    let program = Program::build("loom")?;
+    let models = program.tests()?;
     let chosen = |name: &str| only.is_none_or(|only| name.contains(only));
     let hunting = matches!(tier, Tier::Mutants { .. });
-    let mutants = if hunting { mutants::read(&cargo::root().join(mutants::FILE))? } else { Vec::new() };
+    let mutants = if hunting { mutants::read(mutants::LOOM)? } else { Vec::new() };
     let mutants: Vec<_> = mutants.into_iter().filter(|m| chosen(&m.name) || chosen(&m.model)).collect();
-    let hunts = mutants.iter().map(|mutant| hunt(&models, mutant)).collect::<Result<Vec<_>>>()?;
+    let hunts =
+        mutants.iter().map(|mutant| hunt(&models, mutant, mutants::LOOM)).collect::<Result<Vec<_>>>()?;
     // A variant counts as caught only by a model that passes without it, so its model runs too.
-    let picked = |model: &&Model| chosen(model.name()) || mutants.iter().any(|m| m.model == model.name());
+    let picked = |model: &&Test| chosen(model.name()) || mutants.iter().any(|m| m.model == model.name());
     let picked: Vec<_> = models.iter().filter(picked).collect();
     if picked.is_empty() {
         bail!("no model and no broken variant has {:?} in its name", only.unwrap_or_default());
     }
     let explored = run_models(&program, &picked, tier, &before)?;
-    let killed = run_mutants(&program, hunts)?;
+    let killed = program.hunt(&hunts, &[])?;
     match tier {
         Tier::Smoke | Tier::Full => Ok(()),
         Tier::Mutants { write: true } => write_down(&text, before, Record { explored, killed }),
@@ -122,22 +124,27 @@ fn check(tier: Tier, only: Option<&str>) -> Result<()> {
     }
 }
 
+/// The models as their source declares them.
+fn declared() -> Result<(Tree, Vec<models::Declared>)> {
+    let tree = Tree::read(&cargo::root())?;
+    let (models, broken) = models::declared(&tree);
+    match broken.first() {
+        None => Ok((tree, models)),
+        Some(finding) => bail!("{finding}"),
+    }
+}
+
 /// Writes what a run has shown to the document and to the models' texts; what it has not looked at stays.
 fn write_down(text: &str, before: Record, found: Record) -> Result<()> {
-    let root = cargo::root();
-    let tree = Tree::read(&root)?;
-    let (models, broken) = models::declared(&tree);
-    if let Some(finding) = broken.first() {
-        bail!("{finding}");
-    }
+    let (tree, models) = declared()?;
     let mut record = before;
     record.explored.extend(found.explored);
     record.killed.extend(found.killed);
     let write = |path: &str, text: &str| {
         println!("wrote {path}");
-        fs::write(root.join(path), text).with_context(|| format!("cannot write {path}"))
+        fs::write(cargo::root().join(path), text).with_context(|| format!("cannot write {path}"))
     };
-    let mutants = mutants::read(&root.join(mutants::FILE))?;
+    let mutants = mutants::read(mutants::LOOM)?;
     let new = document::written(text, &models, &mutants, &record)
         .map_err(|why| anyhow!("{}: {why}: run the command without `--only`", document::FILE))?;
     if new != text {
@@ -179,72 +186,15 @@ fn compare(before: &Record, found: &Record) -> Result<()> {
     bail!("{} is out of date ({}): {}", document::FILE, contradictions.join("; "), document::WRITER)
 }
 
-/// The executable that holds the models, and where their logs go.
-struct Program {
-    path: PathBuf,
-    logs: PathBuf,
-}
-
-/// A model by its full path in the test program, such as `loom_tests::team::loom_team_nested`.
-struct Model(String);
-
-impl Model {
-    fn name(&self) -> &str {
-        self.0.rsplit("::").next().unwrap_or(&self.0)
-    }
-}
-
-impl Program {
-    /// Builds the models. Broken variants are chosen when it runs, so one build serves all of them.
-    fn build() -> Result<Self> {
-        let metadata = cargo::metadata(&["--no-deps"])?;
-        let target =
-            metadata["target_directory"].as_str().context("cargo metadata names no target folder")?;
-        // Apart from the usual target folder: other flags for rustc would throw each other's work away.
-        let target = Path::new(target).join("loom");
-        let mut command = cargo::cargo();
-        command.args(["test", "--no-run", "--profile", "loom", "--package", "selvedge-sync", "--lib"]);
-        command.env("RUSTFLAGS", cargo::flags("RUSTFLAGS", "--cfg loom")).env("CARGO_TARGET_DIR", &target);
-        let built = cargo::build(&mut command)?.into_iter().find(|built| built.name == "selvedge_sync");
-        let path = built.context("cargo test --no-run names no test program of selvedge-sync")?.path;
-        Ok(Self { path, logs: target.join("logs") })
-    }
-
-    fn models(&self) -> Result<Vec<Model>> {
-        let list =
-            cargo::output(std::process::Command::new(&self.path).args(["--list", "--format", "terse"]))?;
-        let models = models(&String::from_utf8_lossy(&list));
-        if models.is_empty() {
-            bail!("the test program of selvedge-sync holds no test whose name begins with `loom_`");
-        }
-        Ok(models)
-    }
-}
-
-/// The models in what a test program prints for `--list`.
-fn models(list: &str) -> Vec<Model> {
-    let tests = list.lines().filter_map(|line| line.strip_suffix(": test"));
-    tests.map(|test| Model(test.to_owned())).filter(|model| model.name().starts_with("loom_")).collect()
-}
-
-/// A job for `mutant`, once its model is found.
-fn hunt<'a>(models: &[Model], mutant: &'a Mutant) -> Result<(&'a Mutant, String)> {
-    let model = models.iter().find(|model| model.name() == mutant.model).with_context(|| {
-        format!("{}:{}: there is no model `{}`", mutants::FILE, mutant.line, mutant.model)
-    })?;
-    Ok((mutant, model.0.clone()))
-}
-
 fn run_models(
     program: &Program,
-    models: &[&Model],
+    models: &[&Test],
     tier: Tier,
     before: &Record,
 ) -> Result<BTreeMap<String, Explored>> {
     let limit = if tier == Tier::Smoke { SHORT_LIMIT } else { MODEL_LIMIT };
     let is_short = |name: &str| before.explored.get(name).is_some_and(|explored| explored.seconds <= SMOKE.1);
-    let job = |model: &&Model| {
-        let log = program.logs.join(model.name()).with_extension("log");
+    let job = |model: &&Test| {
         let mut envs = Vec::new();
         if tier == Tier::Smoke {
             // Zero raises no bound.
@@ -253,7 +203,7 @@ fn run_models(
                 envs.push((CAP, SMOKE.0.to_owned()));
             }
         }
-        Job { envs, ..Job::one_test(&program.path, &model.0, limit, log) }
+        program.job(model, limit, envs)
     };
     let jobs: Vec<_> = models.iter().map(job).collect();
     println!(
@@ -287,91 +237,20 @@ fn run_models(
     if failed.is_empty() { Ok(all) } else { bail!("{} models failed", failed.len()) }
 }
 
-/// Plants the broken variants and returns the names of those killed: all of them.
-fn run_mutants(program: &Program, hunts: Vec<(&Mutant, String)>) -> Result<Vec<String>> {
-    if hunts.is_empty() {
-        return Ok(Vec::new());
-    }
-    let job = |(mutant, test): &(&Mutant, String)| {
-        let log = program.logs.join(&mutant.name).with_extension("log");
-        let envs = vec![(mutants::CHOOSE, mutant.name.clone())];
-        Job { envs, ..Job::one_test(&program.path, test, SHORT_LIMIT, log) }
-    };
-    let jobs: Vec<_> = hunts.iter().map(job).collect();
-    let widths =
-        |of: fn(&Mutant) -> &str| hunts.iter().map(|(mutant, _)| of(mutant).len()).max().unwrap_or(0);
-    let (wide, model_wide) = (widths(|mutant| &mutant.name), widths(|mutant| &mutant.model));
-    println!("{:<wide$}  {:<model_wide$}  {:<8}  {:>7}  by", "variant", "model", "result", "seconds");
-    let (mut killed, mut survivors) = (Vec::new(), Vec::new());
-    run_all(&jobs, cores(), |at, end, seconds, log| {
-        let mutant = hunts[at].0;
-        let (result, detail) = match end {
-            End::Failed => ("killed", reason(log)),
-            End::Passed => ("SURVIVED", mutant.description.clone()),
-            End::Undecided => ("NO END", mutant.description.clone()),
-        };
-        println!(
-            "{:<wide$}  {:<model_wide$}  {result:<8}  {seconds:>7.1}  {detail}",
-            mutant.name, mutant.model
-        );
-        let list = if end == End::Failed { &mut killed } else { &mut survivors };
-        list.push(mutant.name.clone());
-    })?;
-    println!("\nkilled {} of {}\n", killed.len(), jobs.len());
-    if survivors.is_empty() { Ok(killed) } else { bail!("survived: {}", survivors.join(", ")) }
-}
-
 /// What a model says that it explored: its line `loom: NAME: …`.
 fn explored(log: &str) -> String {
     let line = log.lines().find_map(|line| line.split_once("loom: ")?.1.split_once(": "));
     line.map(|(_, text)| text.to_owned()).unwrap_or_default()
 }
 
-/// The first panic's message in a log.
-fn reason(log: &str) -> String {
-    let mut lines = log.lines().skip_while(|line| !line.contains("panicked at")).skip(1);
-    let message = lines.find(|line| !line.trim().is_empty()).unwrap_or("ended without a panic");
-    // A deadlock's message goes on with all threads and where they wait.
-    let message = message.trim().split("; ").next().unwrap_or_default();
-    message.chars().take(72).collect()
-}
-
-fn tail(log: &str, lines: usize) -> String {
-    let all: Vec<&str> = log.lines().collect();
-    all[all.len().saturating_sub(lines)..].join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LIST: &str =
-        "counter::tests::adds: test\nloom_tests::team::loom_team_nested: test\nbench_x: benchmark\n";
-
-    fn mutant(model: &str) -> Mutant {
-        Mutant { name: "m".into(), model: model.into(), description: "d".into(), line: 4 }
-    }
-
     #[test]
-    fn models_are_the_tests_named_loom() {
-        let names: Vec<_> = models(LIST).into_iter().map(|model| model.0).collect();
-        assert_eq!(names, ["loom_tests::team::loom_team_nested"]);
-    }
-
-    #[test]
-    fn a_variant_whose_model_is_gone_is_an_error_and_not_a_pass() {
-        let mutant = mutant("loom_team_gone");
-        let error = hunt(&models(LIST), &mutant).unwrap_err().to_string();
-        assert_eq!(error, "crates/sync/mutants.txt:4: there is no model `loom_team_gone`");
-    }
-
-    #[test]
-    fn logs_say_what_happened() {
+    fn a_log_says_what_was_explored() {
         let log = "running 1 test\ntest x ... loom: team_nested: bound Some(2), 17 schedules, 0.10 s\nok\n";
         assert_eq!(explored(log), "bound Some(2), 17 schedules, 0.10 s");
-        let log = "\nthread 'x' (3) panicked at src/a.rs:1:2:\n\n  deadlock; threads = [1]\nstack\n";
-        assert_eq!(reason(log), "deadlock");
-        assert_eq!(tail("a\nb\nc", 2), "b\nc");
     }
 
     #[test]

@@ -7,12 +7,15 @@
 mod args;
 mod binary;
 mod cargo;
+mod checker;
 mod ci;
 mod corpus;
 mod goldens;
 mod loom;
+mod mutants;
 mod process;
 mod race;
+mod shuttle;
 mod table;
 mod test;
 mod tidy;
@@ -36,6 +39,7 @@ const COMMANDS: &[Command] = &[
     binary::CHECK,
     test::COMMAND,
     loom::COMMAND,
+    shuttle::COMMAND,
     race::COMMAND,
     tidy::COMMAND,
     goldens::COMMAND,
@@ -124,7 +128,7 @@ mod tests {
 
     #[test]
     fn commands_that_take_no_such_argument_say_so() {
-        for name in ["tidy", "ci", "loom", "race", "goldens"] {
+        for name in ["tidy", "ci", "loom", "shuttle", "race", "goldens"] {
             let error = dispatch(name, vec!["--nonsense".into()]).unwrap_err();
             assert!(error.is::<Usage>(), "{name}: {error:#}");
             assert!(error.to_string().contains("--nonsense"), "{name}: {error:#}");

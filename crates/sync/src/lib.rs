@@ -33,6 +33,8 @@ mod watchdog;
 
 #[cfg(all(test, loom))]
 mod loom_tests;
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;
 
 pub use atomic_f32::AtomicF32;
 pub use barrier::{Barrier, BarrierError, Crossing, Party};

@@ -186,7 +186,7 @@ impl<T> Receiver<T> {
     }
 
     /// Items that wait to be taken.
-    #[cfg(test)]
+    #[cfg(all(test, not(shuttle)))]
     pub(crate) fn waiting(&self) -> usize {
         self.consumer.len()
     }

@@ -1,5 +1,5 @@
 //! The atomic view of f32 slices.
-#![cfg(not(loom))]
+#![cfg(not(any(loom, shuttle)))]
 
 use proptest::prelude::*;
 use selvedge_sync::{AtomicF32, Team};

@@ -1,5 +1,5 @@
 //! Barriers on real threads: everybody or nobody crosses, and whoever is to blame is named.
-#![cfg(not(loom))]
+#![cfg(not(any(loom, shuttle)))]
 
 use proptest::prelude::*;
 use selvedge_sync::{Barrier, BarrierError, OwnedThread, Party};

@@ -1,5 +1,5 @@
 //! Cancel tokens: the tree, the sleepers, the flag of a signal handler.
-#![cfg(not(loom))]
+#![cfg(not(any(loom, shuttle)))]
 
 use selvedge_sync::{CancelToken, OwnedThread};
 use std::sync::atomic::Ordering;

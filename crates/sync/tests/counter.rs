@@ -1,5 +1,5 @@
 //! The counter under contention.
-#![cfg(not(loom))]
+#![cfg(not(any(loom, shuttle)))]
 
 use selvedge_sync::{Counter, Team};
 

@@ -1,5 +1,5 @@
 //! A forked child gets errors, and waits for no thread that it does not have.
-#![cfg(all(target_os = "linux", not(loom)))]
+#![cfg(all(target_os = "linux", not(any(loom, shuttle))))]
 #![expect(unsafe_code, reason = "forking")]
 
 use selvedge_sync::{OwnedThread, RegionError, Team};

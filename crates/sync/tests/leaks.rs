@@ -1,5 +1,5 @@
 //! No thread outlives its owner, as the system counts threads. One test a process: the count is the whole process's.
-#![cfg(all(target_os = "linux", not(loom)))]
+#![cfg(all(target_os = "linux", not(any(loom, shuttle))))]
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use selvedge_sync::{CancelToken, Joined, OwnedThread, SpawnError, Team, TeamError, Watchdog};

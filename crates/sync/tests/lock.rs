@@ -1,5 +1,5 @@
 //! Locks with ranks: who asks out of order is told at once, and by name; who does not, never waits for ever.
-#![cfg(not(loom))]
+#![cfg(not(any(loom, shuttle)))]
 
 use proptest::prelude::*;
 use selvedge_sync::lock::{Key, Mutex, MutexGuard, Rank, RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -1,5 +1,5 @@
 //! The pool: buffers come back, whatever happens to their holders.
-#![cfg(not(loom))]
+#![cfg(not(any(loom, shuttle)))]
 
 use proptest::prelude::*;
 use selvedge_sync::{Lease, OwnedLease, OwnedThread, Pool};

@@ -1,5 +1,5 @@
 //! The reduction: one order of sums for every team, and everybody accounted for.
-#![cfg(not(loom))]
+#![cfg(not(any(loom, shuttle)))]
 
 use proptest::prelude::*;
 use selvedge_sync::{ReduceError, Reduction, Team, tree_reduce};

@@ -1,5 +1,5 @@
 //! Semaphores: permits are conserved, refusals say why, and waits end.
-#![cfg(not(loom))]
+#![cfg(not(any(loom, shuttle)))]
 
 use proptest::prelude::*;
 use selvedge_sync::{AcquireError, OwnedThread, Permit, Semaphore};

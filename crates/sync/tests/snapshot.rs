@@ -1,5 +1,5 @@
 //! Snapshots: what a reader sees, and when a version goes.
-#![cfg(not(loom))]
+#![cfg(not(any(loom, shuttle)))]
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
 use proptest::prelude::*;

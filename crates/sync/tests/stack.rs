@@ -1,5 +1,5 @@
 //! The stack against a `Vec`, and under many threads.
-#![cfg(not(loom))]
+#![cfg(not(any(loom, shuttle)))]
 
 use proptest::prelude::*;
 use selvedge_sync::{OwnedThread, Stack};

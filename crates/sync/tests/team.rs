@@ -1,5 +1,5 @@
 //! Teams on real threads: each task once, whatever the team, the panic, or who else uses it.
-#![cfg(not(loom))]
+#![cfg(not(any(loom, shuttle)))]
 
 use proptest::prelude::*;
 use selvedge_sync::{RegionError, Team, TeamError, Watchdog, chunks, items};

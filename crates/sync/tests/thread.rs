@@ -1,5 +1,5 @@
 //! Owned threads: results, panics, deadlines.
-#![cfg(not(loom))]
+#![cfg(not(any(loom, shuttle)))]
 
 use selvedge_sync::{Joined, OwnedThread, ThreadPanicked};
 use std::sync::mpsc;

@@ -1,5 +1,5 @@
 //! The watchdog: who is reported, how often, and how soon it lets go.
-#![cfg(not(loom))]
+#![cfg(not(any(loom, shuttle)))]
 
 use selvedge_sync::{StallReport, Watchdog};
 use std::sync::mpsc;

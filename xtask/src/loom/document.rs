@@ -2,7 +2,7 @@
 //! recorded run. Everything but the figures can be written again without a run, so tidy can tell whether it agrees.
 
 use crate::loom::models::Declared;
-use crate::loom::mutants::{self, Mutant};
+use crate::mutants::{self, Mutant};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -120,7 +120,10 @@ fn models_table(models: &[Declared], record: &Record) -> Result<String, String> 
     );
     for model in models {
         let explored = explored(model, record)?;
-        let bound = model.bound.map_or_else(|| "all".into(), |bound| format!("≤ {bound}"));
+        let mut bound = model.bound.map_or_else(|| "all".into(), |bound| format!("≤ {bound}"));
+        if model.loads {
+            bound.push_str(", loads");
+        }
         let (module, name, threads) = (&model.module, &model.name, model.threads);
         let (property, schedules) = (cell(&model.property), thousands(explored.schedules));
         let time = explored.time();
@@ -140,7 +143,7 @@ fn mutants_table(mutants: &[Mutant], record: &Record) -> Result<String, String> 
     let mut text = String::from("| mutant | what is broken | killed by |\n| --- | --- | --- |\n");
     for Mutant { name, description, model, .. } in mutants {
         if !record.killed.contains(name) {
-            return Err(format!("no run that kills `{name}` of {} is recorded", mutants::FILE));
+            return Err(format!("no run that kills `{name}` of {} is recorded", mutants::LOOM));
         }
         let _ = writeln!(text, "| `{name}` | {} | `{model}` |", cell(description));
     }
@@ -193,6 +196,7 @@ mod tests {
             property: property.into(),
             threads: 2,
             bound: None,
+            loads: true,
             explores: String::new(),
             kills: Vec::new(),
             path: String::new(),
@@ -224,7 +228,10 @@ mod tests {
             text.contains("**1 mutants, 1 killed. 2 models, 1,234,575 schedules, about 12 s of"),
             "{text}"
         );
-        assert!(text.contains("| `latch` | `loom_a` | A \\| b. | 2 | all | 1,234,567 | 12 s |\n"), "{text}");
+        assert!(
+            text.contains("| `latch` | `loom_a` | A \\| b. | 2 | all, loads | 1,234,567 | 12 s |\n"),
+            "{text}"
+        );
         assert!(text.ends_with("tail\n"));
         let again = Record::read(&text);
         assert_eq!(again.killed, record.killed);

@@ -18,6 +18,8 @@ pub(crate) struct Declared {
     pub(crate) threads: usize,
     /// The most preemptions of a schedule; none explores them all.
     pub(crate) bound: Option<usize>,
+    /// Whether the order of loads is explored too.
+    pub(crate) loads: bool,
     /// What the text says that it explores, such as `8 schedules, under 0.1 s`.
     pub(crate) explores: String,
     /// The names in backticks in the sentence `Kills …` of the second paragraph.
@@ -70,6 +72,7 @@ fn read(file: &File, lines: &[&str], index: usize, name: &str) -> Result<Declare
     let facts_of = || -> Option<(usize, Option<usize>, String)> {
         let (head, rest) = facts.split_once(": ")?;
         let (threads, bound) = head.split_once(" threads, ")?;
+        let bound = bound.strip_suffix(", order of loads").unwrap_or(bound);
         let bound = match bound.strip_suffix(" preemptions")? {
             "no bound on" => None,
             number => Some(number.trim_start_matches("at most ").parse().ok()?),
@@ -79,10 +82,13 @@ fn read(file: &File, lines: &[&str], index: usize, name: &str) -> Result<Declare
         Some((threads.parse().ok()?, bound, format!("{schedules} schedules, {time} s")))
     };
     let (threads, bound, explores) = facts_of().ok_or(form)?;
-    let call = format!("explore(\"{name}\", ");
-    let argument = lines[index..].iter().find_map(|line| line.split_once(&call)?.1.split(',').next());
-    let explored = match argument {
-        None => return Err(format!("it does not call `{call}…)`")),
+    let argument_of = |function: &str| {
+        let call = format!(" {function}(\"{name}\", ");
+        lines[index..].iter().find_map(|line| line.split_once(&call)?.1.split(',').next())
+    };
+    let (plain, loads) = (argument_of("explore"), argument_of("explore_loads"));
+    let explored = match plain.or(loads) {
+        None => return Err(format!("it does not call `explore(\"{name}\", …)`")),
         Some("ALL") => None,
         Some(number) => Some(number.parse().map_err(|_| format!("its bound is no number: {number}"))?),
     };
@@ -99,6 +105,7 @@ fn read(file: &File, lines: &[&str], index: usize, name: &str) -> Result<Declare
         property: property.clone(),
         threads,
         bound,
+        loads: plain.is_none(),
         explores,
         kills,
         path: file.path.clone(),
@@ -161,12 +168,17 @@ mod tests {
         let [model] = models.as_slice() else { panic!("{models:?}") };
         assert_eq!((model.name.as_str(), model.module.as_str()), ("loom_latch_opens", "latch"));
         assert_eq!(model.property, "Opens once, for all.");
-        assert_eq!((model.threads, model.bound), (3, Some(4)));
+        assert_eq!((model.threads, model.bound, model.loads), (3, Some(4), false));
         assert_eq!(model.explores, "6,974 schedules, 0.4 s");
         assert_eq!(model.kills, ["latch_torn", "latch_late"]);
         let all =
             SOURCE.replace("at most 4 preemptions", "no bound on preemptions").replace(", 4,", ", ALL,");
         assert_eq!(read(&all).0[0].bound, None);
+        let loads = SOURCE
+            .replace("explore(", "explore_loads(")
+            .replace("preemptions:", "preemptions, order of loads:");
+        let model = &read(&loads).0[0];
+        assert_eq!((model.bound, model.loads), (Some(4), true));
     }
 
     #[test]

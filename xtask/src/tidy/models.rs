@@ -3,18 +3,18 @@
 
 use crate::loom::document::{self, Record};
 use crate::loom::models::declared;
-use crate::loom::mutants::{self, parse};
+use crate::mutants::{self, parse};
 use crate::tidy::tree::{Finding, Tree};
 
 const RULE: &str = "models";
 
 /// Models that cannot be read or that name other variants than the list does, and a document that says otherwise.
 pub(crate) fn models(tree: &Tree) -> Vec<Finding> {
-    let (Some(list), Some(text)) = (tree.file(mutants::FILE), tree.file(document::FILE)) else {
+    let (Some(list), Some(text)) = (tree.file(mutants::LOOM), tree.file(document::FILE)) else {
         return Vec::new();
     };
     // What is wrong with the list is for the rule of broken variants to say.
-    let Ok(all) = parse(&list.text) else { return Vec::new() };
+    let Ok(all) = parse(mutants::LOOM, &list.text) else { return Vec::new() };
     let (models, mut findings) = declared(tree);
     let record = Record::read(&text.text);
     for model in &models {
@@ -25,7 +25,7 @@ pub(crate) fn models(tree: &Tree) -> Vec<Finding> {
         let own = |name: &&str| all.iter().any(|mutant| mutant.name == **name && mutant.model == model.name);
         let named: Vec<&str> = model.kills.iter().map(String::as_str).collect();
         for name in named.iter().filter(|name| !own(name)) {
-            find(format!("says that it kills `{name}`, and {} does not", mutants::FILE));
+            find(format!("says that it kills `{name}`, and {} does not", mutants::LOOM));
         }
         let listed = all.iter().filter(|mutant| mutant.model == model.name);
         for mutant in listed.filter(|mutant| !named.contains(&mutant.name.as_str())) {
@@ -83,7 +83,7 @@ mod tests {
 
     fn found(source: &str, list: &str, document: &str) -> Vec<String> {
         let path = "crates/sync/src/loom_tests/latch.rs";
-        let tree = Tree::of(&[(path, source), (mutants::FILE, list), (document::FILE, document)]);
+        let tree = Tree::of(&[(path, source), (mutants::LOOM, list), (document::FILE, document)]);
         models(&tree).iter().map(Finding::to_string).collect()
     }
 

@@ -123,7 +123,9 @@ fn loom_gate_drains() {
             .map(|index| {
                 let (gate, cells, inside) = (Arc::clone(&gate), Arc::clone(&cells), Arc::clone(&inside));
                 thread::spawn(move || {
-                    assert!(gate.enter(&mut Seen::default()));
+                    let mut seen = Seen::default();
+                    assert!(gate.enter(&mut seen));
+                    gate.call(&seen, 1);
                     *inside.0.lock().unwrap() += 1;
                     inside.1.notify_one();
                     cells.bump(index);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use selvedge_sync::{CancelToken, OwnedThread};
 use selvedge_train::Error;
 use selvedge_train::checkpoint::SaveRequest;
+use selvedge_train::run::Event;
 use selvedge_train::settings::{Fault, Resources};
 use selvedge_train::trainer::Trainer;
 
@@ -159,15 +160,23 @@ fn a_loader_that_panics_or_stalls_ends_the_run_and_keeps_the_last_checkpoint() {
         let mut trainer = Trainer::new(configs()[0].clone(), recipe(), &plain(), None).unwrap();
         let mut broken = run(folder.path(), 0);
         broken.deadline = Duration::from_millis(400);
-        let stop = CancelToken::new();
+        // Loaders run ahead: the stall begins when the batch is about to be asked for, however slow the steps.
+        let wanted = CancelToken::new();
+        let awaited = wanted.clone();
         broken.loader_fault = Some(Arc::new(move |_, batch| {
             if batch == 9 {
                 assert!(!panics, "planted");
+                awaited.wait_timeout(Duration::from_secs(60));
                 // Longer than the deadline, shorter than the wait for the threads to end after it.
-                stop.wait_timeout(Duration::from_millis(600));
+                std::thread::sleep(Duration::from_millis(600));
             }
         }));
-        let error = broken.train(&mut trainer, |_| {}).unwrap_err();
+        let outcome = broken.train(&mut trainer, |event| {
+            if matches!(event, Event::Step(report, _) if report.step == 8) {
+                wanted.cancel();
+            }
+        });
+        let error = outcome.unwrap_err();
         match (panics, &error) {
             (true, Error::LoaderDied { message, .. }) => assert!(message.contains("planted")),
             (false, Error::LoaderStalled { .. }) => {}

@@ -75,13 +75,22 @@ fn threads_and_descriptors_are_back_to_base_after_every_ending() {
         let mut trainer = Trainer::new(configs()[0].clone(), recipe(), &plain(), None).unwrap();
         let mut broken = run(folder.path(), 0);
         broken.deadline = Duration::from_millis(300);
+        // Loaders run ahead: the stall begins when the batch is about to be asked for, however slow the steps.
+        let wanted = CancelToken::new();
+        let awaited = wanted.clone();
         broken.loader_fault = Some(Arc::new(move |_, batch| {
-            if batch == 4 {
+            if batch == 3 {
                 assert!(!panics, "planted");
+                awaited.wait_timeout(Duration::from_secs(60));
                 std::thread::sleep(Duration::from_millis(450));
             }
         }));
-        assert!(broken.train(&mut trainer, |_| {}).is_err());
+        let outcome = broken.train(&mut trainer, |event| {
+            if matches!(event, Event::Step(report, _) if report.step == 2) {
+                wanted.cancel();
+            }
+        });
+        assert!(outcome.is_err());
         drop(trainer);
         drop(folder);
         assert!(settles_at(base), "loader: {base:?} became {:?}", counts());
