@@ -51,6 +51,7 @@ fn regions_of_changing_size_follow_each_other_at_speed() {
 /// A hundred thousand changes between one task and many, with workers that are late, look on or sleep at each: where the
 /// number and the region are two words, one change in a few thousand hangs (llama.cpp#17515).
 #[test]
+#[expect(clippy::print_stderr, reason = "the last words of a test that hangs")]
 fn llama_cpp_17515_regions_flip_between_one_task_and_many() {
     const REGIONS: usize = 100_000;
     let (_watchdog, pulses) = Watchdog::start(Duration::from_secs(20), &["flips"], |stall| {

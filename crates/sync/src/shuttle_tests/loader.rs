@@ -37,7 +37,7 @@ impl Loader {
         let buffers = Pool::new(THREADS * (DEPTH + 1) + 1, Vec::new);
         let (mut channels, mut threads) = (Vec::new(), Vec::new());
         for index in 0..THREADS {
-            let (sender, receiver) = bounded(DEPTH);
+            let (mut sender, receiver) = bounded(DEPTH);
             let (buffers, cancel) = (buffers.clone(), cancel.clone());
             let make = move || {
                 for batch in (index..).step_by(THREADS) {
