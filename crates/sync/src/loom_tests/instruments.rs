@@ -12,7 +12,7 @@ use loom::thread;
 
 /// What a thread says of itself is read as it was said, never half of it.
 ///
-/// 2 threads, no bound on preemptions: 4,610 schedules, 0.5 s. Kills `versioned_unmarked`, `versioned_word_relaxed`,
+/// 2 threads, no bound on preemptions: 4,610 schedules, 0.2 s. Kills `versioned_unmarked`, `versioned_word_relaxed`,
 /// `versioned_publish_relaxed`, `versioned_look_relaxed`, `versioned_read_relaxed`, `versioned_unchecked`.
 #[test]
 fn loom_instruments_board() {
@@ -38,7 +38,7 @@ fn loom_instruments_board() {
 
 /// An event that a reader gets is the one it asked for, also while its place is being written anew.
 ///
-/// 2 threads, at most 2 preemptions: 17,254 schedules, 1.5 s. Kills `recorder_number_unchecked`.
+/// 2 threads, at most 2 preemptions: 17,254 schedules, 0.6 s. Kills `recorder_number_unchecked`.
 #[test]
 fn loom_instruments_recorder() {
     explore("loom_instruments_recorder", 2, || {
@@ -78,8 +78,8 @@ fn work(seats: &Seats<Figures>) {
 
 /// No two threads sit in one seat, and who takes a seat over has all that the one before left there.
 ///
-/// 3 threads, no bound on preemptions: 630 schedules, 0.1 s. Kills `seats_leave_relaxed`, `seats_take_over_relaxed`,
-/// `seats_take_over_torn`.
+/// 3 threads, no bound on preemptions: 630 schedules, under 0.1 s. Kills `seats_leave_relaxed`,
+/// `seats_take_over_relaxed`, `seats_take_over_torn`.
 #[test]
 fn loom_instruments_seats() {
     explore("loom_instruments_seats", ALL, || {

@@ -42,7 +42,7 @@ fn loom_spsc_one_place() {
 
 /// The same over two places, where an end uses what it has seen before it looks again.
 ///
-/// 2 threads, no bound on preemptions: 3,124 schedules, 0.2 s. Kills `spsc_overfull`, `spsc_underfull`.
+/// 2 threads, no bound on preemptions: 3,124 schedules, 0.1 s. Kills `spsc_overfull`, `spsc_underfull`.
 #[test]
 fn loom_spsc_two_places() {
     explore("loom_spsc_two_places", ALL, || passes(2, 4, 3));
