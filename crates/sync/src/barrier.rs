@@ -1,5 +1,6 @@
 //! A meeting point for a fixed set of threads that nobody waits at for one who is gone.
 
+use crate::probe::{Held, Kind, Object};
 use crate::shim::{
     self, Arc, AtomicU64, Condvar, Line, Mutex, Ordering, in_order, keep, lock, planted, wait_while_until,
     weaken,
@@ -54,6 +55,8 @@ pub struct Party {
     patience: Duration,
     /// What the first failed wait said.
     broken: Option<BarrierError>,
+    /// Between two rounds, others may wait for the thread that was here last.
+    expected: Option<Held>,
 }
 
 /// Every order between parties, and between arrivals and sleepers, comes from one word: it counts the arrivals of all
@@ -70,6 +73,8 @@ struct Shared {
     /// For even and odd rounds.
     bells: [Condvar; 2],
     spin: Duration,
+    /// At its one end: whoever came last to a round.
+    probe: Object,
 }
 
 /// A wait that everybody came to.
@@ -131,6 +136,7 @@ impl Barrier {
     /// # Panics
     ///
     /// When there are none.
+    #[track_caller]
     pub fn new(count: usize) -> (Self, Vec<Party>) {
         Self::named((0..count).map(|index| index.to_string()))
     }
@@ -140,6 +146,7 @@ impl Barrier {
     /// # Panics
     ///
     /// When there are none.
+    #[track_caller]
     pub fn named(names: impl IntoIterator<Item = impl Into<String>>) -> (Self, Vec<Party>) {
         let names: Box<[String]> = names.into_iter().map(Into::into).collect();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -147,6 +154,7 @@ impl Barrier {
         Self::with_spin(names, spin)
     }
 
+    #[track_caller]
     pub(crate) fn with_spin(names: Box<[String]>, spin: Duration) -> (Self, Vec<Party>) {
         assert!(!names.is_empty(), "a barrier of no parties");
         let shared = Arc::new(Shared {
@@ -156,9 +164,16 @@ impl Barrier {
             reason: Mutex::new(None),
             bells: [Condvar::new(), Condvar::new()],
             spin,
+            probe: Object::new(Kind::Barrier),
         });
-        let party =
-            |index| Party { shared: Arc::clone(&shared), index, rounds: 0, patience: spin, broken: None };
+        let party = |index| Party {
+            shared: Arc::clone(&shared),
+            index,
+            rounds: 0,
+            patience: spin,
+            broken: None,
+            expected: None,
+        };
         let parties = (0..shared.names.len()).map(party).collect();
         (Self(shared), parties)
     }
@@ -208,8 +223,10 @@ impl Party {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
+        self.expected = None;
         match self.arrive(timeout) {
             Ok(leader) => {
+                self.expected = Some(self.shared.probe.expect());
                 let round = self.rounds;
                 self.rounds += 1;
                 Ok(Crossing { leader, round })
@@ -244,17 +261,19 @@ impl Party {
         let complete = (round + 1) * shared.parties();
         let odd = if keep!("barrier_one_bed") { (round & 1) as usize } else { 0 };
         if before / ARRIVAL + 1 == complete {
+            shared.probe.here(0);
             shared.wake(before, odd);
-            self.looking_paid();
+            looking_paid(&mut self.patience, shared.spin);
             return Ok(true);
         }
         let crossed = |word: u64| word / ARRIVAL >= complete;
+        let _wait = shared.probe.wait(0);
         let mut spin = Spin::new(self.patience);
         loop {
             let word = shared.look();
             // Complete first: what has happened since is a matter of later rounds.
             if crossed(word) && keep!("barrier_broken_first") {
-                self.looking_paid();
+                looking_paid(&mut self.patience, shared.spin);
                 return Ok(false);
             }
             if word & BROKEN != 0 {
@@ -270,12 +289,12 @@ impl Party {
         self.patience /= 4;
         shared.sleep(round, odd, timeout)
     }
+}
 
-    /// Where looking on was in vain the others have no core to come on, be it that other programs have them: look for
-    /// less long, until looking pays again.
-    fn looking_paid(&mut self) {
-        self.patience = (2 * self.patience + Duration::from_micros(1)).min(self.shared.spin);
-    }
+/// Where looking on was in vain the others have no core to come on, be it that other programs have them: look for less
+/// long, until looking pays again.
+fn looking_paid(patience: &mut Duration, most: Duration) {
+    *patience = (2 * *patience + Duration::from_micros(1)).min(most);
 }
 
 impl Drop for Party {

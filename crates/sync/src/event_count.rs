@@ -82,22 +82,27 @@ impl EventCount {
         self.wait_until(shim::deadline(timeout), attempt)
     }
 
+    /// For those who build on this, to say who has what is waited for.
+    pub(crate) fn probe(&self) -> &Object {
+        &self.probe
+    }
+
     /// Waits until `attempt` succeeds, or until the deadline if there is one.
     pub(crate) fn wait_until<T>(
         &self,
         deadline: Option<Instant>,
         mut attempt: impl FnMut() -> Option<T>,
     ) -> Option<T> {
+        if let Some(value) = attempt() {
+            return Some(value);
+        }
+        let _wait = self.probe.wait(0);
         let mut spin = Spin::new(self.spin);
-        loop {
+        while spin.again() {
             if let Some(value) = attempt() {
                 return Some(value);
             }
-            if !spin.again() {
-                break;
-            }
         }
-        let _wait = self.probe.wait(0);
         let waiter = Waiter::announce(self);
         let mut seen = waiter.since;
         loop {

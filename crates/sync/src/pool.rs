@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "places go back to the stack they came from")]
 
 use crate::EventCount;
-use crate::probe::Kind;
+use crate::probe::{self, Kind};
 use crate::shim::{Arc, in_order, keep};
 use crate::stack::{Place, Stack};
 use std::fmt;
@@ -103,20 +103,27 @@ struct Held<T> {
     place: Place,
     /// The lease was taken by a thread that was panicking already, as some drops do.
     panicking: bool,
+    lent: probe::Held,
 }
 
 impl<T> Shared<T> {
     fn hold(&self) -> Option<Held<T>> {
         let panicking = std::thread::panicking();
         if let Some((place, value)) = self.idle.take_filled() {
-            return Some(Held { value, place, panicking });
+            return Some(Held { value, place, panicking, lent: self.lent() });
         }
         let vacancy = Vacancy { shared: self, place: Some(self.idle.take_vacant()?) };
         let value = (self.make)();
-        vacancy.taken().map(|place| Held { value, place, panicking })
+        vacancy.taken().map(|place| Held { value, place, panicking, lent: self.lent() })
     }
 
-    fn give_back(&self, Held { value, place, panicking }: Held<T>) {
+    /// The calling thread has a buffer.
+    fn lent(&self) -> probe::Held {
+        self.returned.probe().lend()
+    }
+
+    fn give_back(&self, Held { value, place, panicking, mut lent }: Held<T>) {
+        lent.release();
         if std::thread::panicking() && !panicking {
             let _vacancy = Vacancy { shared: self, place: Some(place) };
             drop(value);

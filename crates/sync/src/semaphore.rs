@@ -228,6 +228,7 @@ impl Semaphore {
     #[cold]
     #[inline(never)]
     fn wait(&self, asked: u64, deadline: Option<Instant>) -> Result<(), AcquireError> {
+        let _wait = self.probe.wait(self.awaited);
         let mut spin = Spin::new(self.spin);
         // Where others wait already, looking on would only lose the place in the queue.
         while self.word.load(Ordering::Relaxed) & QUEUED == 0 && spin.again() {
@@ -298,7 +299,6 @@ impl Semaphore {
         let bell = Arc::new(Condvar::new());
         queue.waiting.push_back(Waiter { ticket, asked, bell: Arc::clone(&bell) });
         let waits = |queue: &mut Queue| ticket >= queue.served && !self.is_closed();
-        let _wait = self.probe.wait(self.awaited);
         queue = wait_while_until(&bell, queue, deadline, waits);
         if ticket < queue.served {
             return Ok(());

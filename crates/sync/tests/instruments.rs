@@ -2,11 +2,14 @@
 #![cfg(all(feature = "instruments", not(any(loom, shuttle))))]
 
 use selvedge_sync::instruments::{
-    Activity, Doing, Entry, Event, InstrumentSettings, Instruments, Kind, Report, SiteReport,
+    Activity, Diagnosis, Doing, Entry, Event, InstrumentSettings, Instruments, Kind, Report, SiteReport,
 };
-use selvedge_sync::{CancelToken, Latch, OwnedThread, Team, Watchdog, phase, resting};
-use std::collections::HashMap;
-use std::sync::{Arc, Barrier};
+use selvedge_sync::lock::{Mutex, RwLock};
+use selvedge_sync::{
+    Barrier, CancelToken, Latch, OwnedThread, Pool, Semaphore, Team, Watchdog, bounded, phase, resting,
+};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -38,7 +41,7 @@ fn events(instruments: &Instruments) -> Vec<Event> {
 
 /// Runs a region in which both threads take part, and the worker works for [`WAIT`] longer.
 fn lopsided(team: &Team) -> u32 {
-    let both = Barrier::new(2);
+    let both = std::sync::Barrier::new(2);
     let line = line!() + 1;
     team.parallel(2, |_| {
         both.wait();
@@ -187,6 +190,185 @@ fn what_finds_no_room_is_counted() {
     let report = instruments.report();
     assert_eq!((report.dropped.sites, report.sites.len()), (24, 17), "{report}");
     assert_eq!(report.sites.iter().map(|one| one.held.count()).sum::<u64>(), 40);
+}
+
+#[test]
+fn a_barrier_waits_for_the_party_that_has_not_come_and_says_where_it_is() {
+    let instruments = new();
+    let main = instruments.enter("main");
+    let (_, parties) = Barrier::named(["first", "second", "late"]);
+    let (gate, tickets) = Latch::new(1);
+    let threads: Vec<_> = parties
+        .into_iter()
+        .map(|mut party| {
+            let gate = gate.clone();
+            OwnedThread::spawn(party.name().to_owned(), move || {
+                party.wait().unwrap();
+                if party.name() == "late" {
+                    let _phase = phase("dawdle");
+                    gate.wait();
+                }
+                party.wait().unwrap();
+            })
+            .unwrap()
+        })
+        .collect();
+    let found = loop {
+        let found = instruments.diagnose(WAIT);
+        let barrier = |found: &Diagnosis| {
+            found.stuck.iter().filter(|stuck| stuck.waits_for.kind == Kind::Barrier).count() == 2
+        };
+        if let Some(found) = found.filter(barrier) {
+            break found;
+        }
+    };
+    drop(tickets);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for stuck in found.stuck.iter().filter(|stuck| stuck.waits_for.kind == Kind::Barrier) {
+        let [missing] = &stuck.missing[..] else { panic!("{found}") };
+        assert_eq!((missing.name.as_str(), missing.whereabouts.phase), ("late", Some("dawdle")));
+    }
+    assert!(found.cycles.is_empty(), "{found}");
+    let report = instruments.report();
+    let late = number(&report, "late");
+    for name in ["first", "second"] {
+        assert!(report.wait_matrix[number(&report, name)][late] > MOST, "{report}");
+    }
+    drop(main);
+    instruments.finish().unwrap();
+}
+
+#[test]
+fn threads_that_wait_for_each_other_through_channels_are_named() {
+    let instruments = new();
+    let main = instruments.enter("main");
+    // Each waits for the one before it, all having worked once.
+    let (ends, beginnings): (Vec<_>, Vec<_>) = (0..3).map(|_| bounded::<u32>(1)).unzip();
+    let mut beginnings = beginnings.into_iter();
+    let first = beginnings.next().unwrap();
+    let receivers: Vec<_> = beginnings.chain([first]).collect();
+    // The senders can be taken away, which lets everybody go.
+    let hatches: Vec<_> = ends.into_iter().map(|end| Arc::new(std::sync::Mutex::new(Some(end)))).collect();
+    let threads: Vec<_> = hatches
+        .iter()
+        .cloned()
+        .zip(receivers)
+        .enumerate()
+        .map(|(index, (to, mut from))| {
+            OwnedThread::spawn(format!("stage-{index}"), move || {
+                to.lock().unwrap().as_mut().unwrap().send(0).unwrap();
+                assert_eq!(from.recv_timeout(Duration::from_secs(20)), Ok(0));
+                // Nobody sends again before it has received again.
+                from.recv_timeout(Duration::from_secs(20)).is_err()
+            })
+            .unwrap()
+        })
+        .collect();
+    let found = loop {
+        let found = instruments.diagnose(WAIT).filter(|found| !found.cycles.is_empty());
+        if let Some(found) = found {
+            break found;
+        }
+    };
+    hatches.iter().for_each(|hatch| drop(hatch.lock().unwrap().take()));
+    assert!(threads.into_iter().all(|thread| thread.join().unwrap()));
+    let [cycle] = &found.cycles[..] else { panic!("{found}") };
+    let names: BTreeSet<&str> = cycle.links.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["stage-0", "stage-1", "stage-2"].into());
+    assert!(!cycle.certain && found.to_string().contains("possible deadlock: "), "{found}");
+    drop(main);
+}
+
+#[test]
+fn locks_permits_and_leases_name_their_holders_and_show_their_order() {
+    selvedge_sync::lock_ranks! { Outer, Inner }
+    let instruments = new();
+    let main = instruments.enter("main");
+    let outer = Arc::new(Mutex::<_, Outer>::new(0));
+    let inner = Arc::new(RwLock::<_, Inner>::new(0));
+    let permits = Arc::new(Semaphore::new(1));
+    let pool = Pool::new(1, || 0);
+    let (gate, tickets) = Latch::new(1);
+    let holding = Arc::new(std::sync::Barrier::new(2));
+    let holder = {
+        let (outer, inner, permits, pool) = (outer.clone(), inner.clone(), permits.clone(), pool.clone());
+        let (gate, holding) = (gate.clone(), Arc::clone(&holding));
+        OwnedThread::spawn("holder", move || {
+            let (_a, _b) = (outer.lock(), inner.read());
+            let (_permit, _lease) = (permits.acquire(1).unwrap(), pool.acquire());
+            holding.wait();
+            gate.wait();
+        })
+        .unwrap()
+    };
+    holding.wait();
+    let lock_line = line!() + 1;
+    let waiters = [
+        OwnedThread::spawn("mutex", move || drop(outer.lock())).unwrap(),
+        OwnedThread::spawn("rwlock", move || drop(inner.write())).unwrap(),
+        OwnedThread::spawn("semaphore", move || drop(permits.acquire(1).unwrap())).unwrap(),
+        OwnedThread::spawn("pool", move || drop(pool.acquire())).unwrap(),
+    ];
+    let found = loop {
+        if let Some(found) = instruments.diagnose(WAIT).filter(|found| found.stuck.len() == 5) {
+            break found;
+        }
+    };
+    drop(tickets);
+    waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+    holder.join().unwrap();
+    for name in ["mutex", "rwlock", "semaphore", "pool"] {
+        let stuck = found.stuck.iter().find(|stuck| stuck.name == name).unwrap();
+        assert_eq!(
+            stuck.spawned.line - lock_line,
+            ["mutex", "rwlock", "semaphore", "pool"].iter().position(|other| *other == name).unwrap() as u32
+                + 1
+        );
+        let [missing] = &stuck.missing[..] else { panic!("{name}: {found}") };
+        assert_eq!(missing.name, "holder", "{found}");
+    }
+    let report = instruments.report();
+    let holder = number(&report, "holder");
+    for name in ["mutex", "rwlock", "semaphore", "pool"] {
+        assert!(report.wait_matrix[number(&report, name)][holder] > MOST, "{name}: {report}");
+    }
+    let kinds: Vec<(Kind, Kind)> =
+        report.lock_order.edges.iter().map(|(first, then)| (first.kind, then.kind)).collect();
+    assert_eq!((kinds, report.lock_order.cycles.len()), (vec![(Kind::Mutex, Kind::RwLock)], 0));
+    let held = |kind| report.sites.iter().find(|one| one.site.kind == kind).unwrap().held.max();
+    assert!(held(Kind::Mutex) > WAIT / 2 && held(Kind::RwLock) > WAIT / 2 && held(Kind::Pool) > WAIT / 2);
+    drop(main);
+    instruments.finish().unwrap();
+}
+
+#[test]
+fn a_lease_that_was_handed_on_is_no_longer_owed_once_it_is_back() {
+    let instruments = new();
+    let main = instruments.enter("main");
+    let pool = Pool::new(1, || 0);
+    let lease = pool.acquire().into_owned();
+    let (hold, release) = bounded(1);
+    let mut hold = hold;
+    let mut release = release;
+    let other =
+        OwnedThread::spawn("other", move || drop(release.recv_timeout(Duration::from_secs(20)).unwrap()));
+    assert!(hold.send(lease).is_ok());
+    other.unwrap().join().unwrap();
+    // Held by nobody: who waits now in vain waits for a lost wake-up, not for main.
+    let again = pool.acquire();
+    let waiter = {
+        let pool = pool.clone();
+        OwnedThread::spawn("waiter", move || pool.acquire_timeout(Duration::from_secs(20)).is_some()).unwrap()
+    };
+    let found = loop {
+        if let Some(found) = instruments.diagnose(WAIT) {
+            break found;
+        }
+    };
+    assert_eq!(found.stuck[0].missing.len(), 1, "one lease, one holder: {found}");
+    drop(again);
+    assert!(waiter.join().unwrap());
+    drop(main);
 }
 
 /// Spans of one thread lie side by side or within one another; none cuts across another.

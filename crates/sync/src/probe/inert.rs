@@ -37,6 +37,18 @@ impl<const ENDS: usize> Object<ENDS> {
     pub(crate) fn hold(&self, _: usize) -> Held {
         Held
     }
+
+    #[inline]
+    #[must_use]
+    pub(crate) fn lend(&self) -> Held {
+        Held
+    }
+
+    #[inline]
+    #[must_use]
+    pub(crate) fn expect(&self) -> Held {
+        Held
+    }
 }
 
 /// A wait: nothing.

@@ -69,10 +69,29 @@ impl<const ENDS: usize> Object<ENDS> {
     pub(crate) fn hold(&self, end: usize) -> Held {
         Held(me().and_then(|me| {
             self.left_by(&me, end);
-            let id = self.id(&me);
-            let entry = me.hold(self.kind, id)?;
-            Some(Debt { id, mark: me.mark(), entry })
+            self.debt(&me, true)
         }))
+    }
+
+    /// Says that the calling thread has something of this, which others may wait for, until the result is dropped.
+    #[inline]
+    #[must_use]
+    pub(crate) fn lend(&self) -> Held {
+        Held(me().and_then(|me| self.debt(&me, true)))
+    }
+
+    /// Says that others may wait for the calling thread to come here, until the result is dropped.
+    #[inline]
+    #[must_use]
+    pub(crate) fn expect(&self) -> Held {
+        Held(me().and_then(|me| self.debt(&me, false)))
+    }
+
+    #[cold]
+    fn debt(&self, me: &Me, held: bool) -> Option<Debt> {
+        let id = self.id(me);
+        let entry = if held { me.hold(self.kind, id) } else { me.owe(id) }?;
+        Some(Debt { id, mark: me.mark(), entry: entry as u8, held })
     }
 }
 
@@ -126,7 +145,9 @@ pub(crate) struct Held(Option<Debt>);
 struct Debt {
     id: Id,
     mark: u64,
-    entry: usize,
+    entry: u8,
+    /// The time of it counts.
+    held: bool,
 }
 
 impl Held {
@@ -150,11 +171,15 @@ impl Debt {
     #[cold]
     fn pay(&self) {
         let Some(me) = me() else { return };
+        let entry = usize::from(self.entry);
         if self.mark == me.mark() {
-            me.release(self.entry);
+            match self.held {
+                true => me.release(entry),
+                false => me.pay(Some(entry)),
+            }
         } else if let Some(seat) = me.seat_of(self.mark).checked_sub(1) {
             // A lease that was handed on. Its thread may have ended since, and another owe something in its place.
-            let owed = &me.shared.book(usize::from(seat)).owed[self.entry];
+            let owed = &me.shared.book(usize::from(seat)).owed[entry];
             let _ = owed.compare_exchange(self.id.0, 0, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
