@@ -1,11 +1,11 @@
 //! Data-parallel workers: each folds whole shards of the batch; shards, not workers, decide the result.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use ndarray::ArrayViewMut2;
 use selvedge_model::tensor::Context;
 use selvedge_model::{Architecture, LossSum, Mode, Rows};
+use selvedge_sync::mpmc::Queue;
 use selvedge_sync::{CancelToken, Pulse, Reduction, RegionError, StallReport, Team, Watchdog, chunks, items};
 
 use crate::Error;
@@ -39,7 +39,7 @@ pub(crate) struct Workers {
     failed: CancelToken,
     /// Cancelled when the step of a failure has ended.
     ended: CancelToken,
-    stalls: crossbeam_channel::Receiver<StallReport>,
+    stalls: Arc<Queue<StallReport>>,
     /// Last, so that the threads it watches go before it.
     _watchdog: Watchdog,
 }
@@ -56,14 +56,15 @@ impl Workers {
     ) -> Result<Self, Error> {
         let count = resources.workers;
         let failed = CancelToken::new();
-        let (sender, stalls) = crossbeam_channel::bounded(count);
+        let stalls = Arc::new(Queue::new(count));
         let names: Vec<String> = (0..count).map(|w| format!("worker {w}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let ended = CancelToken::new();
         let (token, over, grace) = (failed.clone(), ended.clone(), resources.deadline);
+        let reports = Arc::clone(&stalls);
         let (watchdog, pulses) = Watchdog::start(resources.deadline, &names, move |report| {
-            // A full channel already holds a report of this failure.
-            let _ = sender.try_send(report.clone());
+            // A full queue already holds a report of this failure.
+            let _ = reports.try_push(report.clone());
             token.cancel();
             // A worker that heeds the token ends the step, with an error. One that does not cannot be taken
             // back: it reads what the step lent it. Only the end of the process is left then.
@@ -243,10 +244,8 @@ impl Workers {
         }
         if self.failed.is_cancelled() {
             self.ended.cancel();
-            // The report was sent before the cancellation.
-            let wait = Duration::from_secs(1);
-            let report = self.stalls.recv_timeout(wait).map_err(|_| Error::Cancelled)?;
-            let StallReport { who, phase, silent_for } = report;
+            // The report is there: it was made before the cancellation, which makes it visible.
+            let StallReport { who, phase, silent_for } = self.stalls.try_pop().ok_or(Error::Cancelled)?;
             return Err(Error::Stalled { step, who, phase, silent_for });
         }
         Ok(())

@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::path::Path;
+use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use selvedge_sync::lock::Mutex;
 
 use crate::checkpoint::{Store, StoreFile};
 use crate::order::Order;
@@ -53,11 +54,15 @@ struct Disk {
     dark: bool,
 }
 
+selvedge_sync::lock_ranks! {
+    /// The simulated disk, under no other lock.
+    DiskRank,
+}
+
 /// The file system. Clones are the same one.
 #[derive(Clone, Debug)]
 pub(super) struct SimStore {
-    /// A channel of one value is a lock: whoever took the disk out has it alone.
-    disk: (Sender<Disk>, Receiver<Disk>),
+    disk: Arc<Mutex<Disk, DiskRank>>,
 }
 
 impl SimStore {
@@ -67,16 +72,11 @@ impl SimStore {
     }
 
     fn over(disk: Disk) -> Self {
-        let (sender, receiver) = bounded(1);
-        sender.send(disk).unwrap();
-        Self { disk: (sender, receiver) }
+        Self { disk: Arc::new(Mutex::new(disk)) }
     }
 
     fn with<R>(&self, work: impl FnOnce(&mut Disk) -> R) -> R {
-        let mut disk = self.disk.1.recv().unwrap();
-        let result = work(&mut disk);
-        self.disk.0.send(disk).unwrap();
-        result
+        work(&mut self.disk.lock())
     }
 
     /// An independent copy as it is now, on which `fault` is going to happen.

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
-use selvedge_sync::{Joined, OwnedThread, phase, resting};
+use selvedge_sync::{Joined, OwnedThread, Receiver, Sender, TrySendError, bounded, phase, resting};
 
 use super::{Checkpoints, SaveRequest, Saved};
 use crate::Error;
@@ -33,10 +32,10 @@ impl CheckpointWriter {
     /// # Errors
     /// [`Error::Spawn`].
     pub fn start(checkpoints: Checkpoints, deadline: Duration) -> Result<Self, Error> {
-        let (requests, inbox) = bounded::<Box<SaveRequest>>(1);
-        let (outbox, results) = bounded(RESULTS);
+        let (requests, mut inbox) = bounded::<Box<SaveRequest>>(1);
+        let (mut outbox, results) = bounded(RESULTS);
         let thread = OwnedThread::spawn("checkpoint", move || {
-            let next = || {
+            let mut next = || {
                 let _resting = resting("a checkpoint to save");
                 inbox.recv()
             };
@@ -59,13 +58,11 @@ impl CheckpointWriter {
     pub fn submit(&mut self, request: SaveRequest) -> Result<(), Error> {
         self.collect()?;
         let request = Box::new(request);
-        let sent = self.requests.as_ref().map(|requests| requests.send_timeout(request, self.deadline));
+        let sent = self.requests.as_mut().map(|requests| requests.send_timeout(request, self.deadline));
         match sent {
             Some(Ok(())) => Ok(()),
-            Some(Err(SendTimeoutError::Timeout(_))) => {
-                Err(Error::CheckpointStalled { deadline: self.deadline })
-            }
-            Some(Err(SendTimeoutError::Disconnected(_))) | None => self.join().and_then(|()| {
+            Some(Err(TrySendError::Full(_))) => Err(Error::CheckpointStalled { deadline: self.deadline }),
+            Some(Err(TrySendError::Closed(_))) | None => self.join().and_then(|()| {
                 Err(Error::CheckpointWriterDied { message: String::from("it has already ended") })
             }),
         }
@@ -96,7 +93,7 @@ impl CheckpointWriter {
 
     /// Takes what results there are; stops at a failure, the later ones are there at the next call.
     fn collect(&mut self) -> Result<(), Error> {
-        for result in self.results.try_iter() {
+        while let Ok(result) = self.results.try_recv() {
             self.saved.push(result?);
         }
         Ok(())

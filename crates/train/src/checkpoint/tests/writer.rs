@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, bounded};
+use selvedge_sync::Semaphore;
 
 use super::super::sim::{Fault, SimStore};
 use super::*;
@@ -15,9 +15,9 @@ fn small(step: u64) -> SaveRequest {
     request
 }
 
-/// A store whose every listing (the first thing a save does) waits for a word.
+/// A store in which every flush of a folder, of which each save makes some, waits until the permit is free.
 #[derive(Debug)]
-struct Gated(SimStore, Receiver<()>);
+struct Gated(SimStore, Arc<Semaphore>);
 
 impl Store for Gated {
     fn create_dir(&self, path: &Path) -> std::io::Result<()> {
@@ -27,8 +27,7 @@ impl Store for Gated {
         self.0.create_file(path)
     }
     fn sync_dir(&self, path: &Path) -> std::io::Result<()> {
-        // Nothing to wait for once the test has gone.
-        let _ = self.1.recv();
+        drop(self.1.acquire(1));
         self.0.sync_dir(path)
     }
     fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
@@ -100,8 +99,9 @@ fn a_failed_save_comes_back_at_the_next_call_and_the_next_save_works() {
 
 #[test]
 fn one_may_wait_and_a_third_is_held_back() {
-    let (word, gate) = bounded(100);
-    let mut writer = over(Gated(SimStore::new(), gate), Duration::from_millis(50));
+    let gate = Arc::new(Semaphore::new(1));
+    let shut = gate.acquire(1).unwrap();
+    let mut writer = over(Gated(SimStore::new(), Arc::clone(&gate)), Duration::from_millis(50));
     writer.submit(small(1)).unwrap();
     // Until the thread has taken the first, the second may have to wait for its place; then it has one.
     while writer.submit(small(2)).is_err() {}
@@ -109,41 +109,33 @@ fn one_may_wait_and_a_third_is_held_back() {
     let error = writer.submit(small(3)).unwrap_err();
     assert!(matches!(error, Error::CheckpointStalled { .. }), "{error}");
     assert!(begin.elapsed() >= Duration::from_millis(50) && begin.elapsed() < LONG);
-    for _ in 0..100 {
-        word.send(()).unwrap();
-    }
+    drop(shut);
     while writer.submit(small(3)).is_err() {}
     assert_eq!(writer.finish().unwrap().last().unwrap().step, 3);
 }
 
 #[test]
 fn a_save_that_never_ends_costs_the_deadline() {
-    let (word, gate) = bounded(1);
-    let mut writer = over(Gated(SimStore::new(), gate), Duration::from_millis(50));
+    let gate = Arc::new(Semaphore::new(1));
+    let shut = gate.acquire(1).unwrap();
+    let mut writer = over(Gated(SimStore::new(), Arc::clone(&gate)), Duration::from_millis(50));
     writer.submit(small(1)).unwrap();
     let begin = Instant::now();
     assert!(matches!(writer.finish(), Err(Error::CheckpointStalled { .. })));
     assert!(begin.elapsed() < LONG);
-    drop(word); // lets the thread go
+    drop(shut); // lets the thread go
 }
 
 #[test]
 fn a_panic_of_the_thread_is_an_error_with_its_words() {
-    let (word, gate) = bounded(100);
-    for _ in 0..100 {
-        word.send(()).unwrap();
-    }
-    let mut writer = over(Gated(SimStore::new(), gate), LONG);
+    let open = || Arc::new(Semaphore::new(1));
+    let mut writer = over(Gated(SimStore::new(), open()), LONG);
     writer.submit(small(13)).unwrap();
     writer.submit(small(14)).unwrap(); // reads the manifest of the one before
     let error = writer.finish().unwrap_err();
     assert!(matches!(&error, Error::CheckpointWriterDied { message } if message == "injected"), "{error}");
 
-    let (word, gate) = bounded(100);
-    for _ in 0..100 {
-        word.send(()).unwrap();
-    }
-    let mut writer = over(Gated(SimStore::new(), gate), LONG);
+    let mut writer = over(Gated(SimStore::new(), open()), LONG);
     writer.submit(small(13)).unwrap();
     let begin = Instant::now();
     let error = loop {
