@@ -22,7 +22,8 @@ pub(crate) struct Book {
     /// What others may be waiting for this thread to do: locks it holds, regions it serves, its end. Zero is free.
     ///
     /// An entry is set by the thread and cleared by whoever ends what it stands for: the thread itself, or another to
-    /// which it has given a lease. Each entry has one such end, so no two ever write one at the same time.
+    /// which it has given a lease, even after its own end. Each entry has one such end, so no two ever write one at the
+    /// same time.
     pub(crate) owed: [AtomicU64; MOST_OWED],
     /// What it was last at the end of, or owed.
     pub(crate) last: AtomicU64,

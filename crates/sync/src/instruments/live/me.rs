@@ -8,7 +8,7 @@ use super::site::Label;
 use crate::instruments::status::{Doing, Id, NOWHERE, Status};
 use crate::kind::Kind;
 use crate::shim::{Arc, Ordering};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 /// What a thread was doing before a region, to go back to.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,8 @@ pub(crate) struct Me {
     /// Bit n: entry n is a lock.
     locks: Cell<u32>,
     pushed: Cell<u64>,
+    /// The regions it is in, the innermost last, and what it goes back to after each.
+    regions: RefCell<Vec<(u16, Outer)>>,
 }
 
 impl Me {
@@ -51,6 +53,7 @@ impl Me {
             held_since: std::array::from_fn(|_| Cell::new(0)),
             locks: Cell::new(0),
             pushed: Cell::new(pushed),
+            regions: RefCell::new(Vec::with_capacity(8)),
         };
         me.say(Status::running(now));
         me
@@ -80,21 +83,27 @@ impl Me {
     }
 
     /// Begins to run tasks of a region.
-    pub(crate) fn begin_region(&self, site: u16, now: u64) -> Outer {
-        let outer = self.outer();
-        self.around.set(outer.status.phase);
-        self.say(Status { region: site, ..Status::running(now) }.within(outer.status));
-        outer
+    pub(crate) fn enter_region(&self, site: u16) {
+        self.enter_region_at(site, self.now());
     }
 
-    /// Ends what [`Me::begin_region`] began.
-    pub(crate) fn end_region(&self, site: u16, outer: Outer, now: u64) {
+    pub(crate) fn enter_region_at(&self, site: u16, now: u64) {
+        let outer = self.outer();
+        self.around.set(outer.status.phase);
+        self.regions.borrow_mut().push((site, outer));
+        self.say(Status { region: site, ..Status::running(now) }.within(outer.status));
+    }
+
+    /// Ends what [`Me::enter_region`] began last; returns its site.
+    pub(crate) fn leave_region(&self, now: u64) -> Option<u16> {
+        let (site, outer) = self.regions.borrow_mut().pop()?;
         // A phase entered inside and left open, by a panic, ends here.
         self.close_phase(now);
         let start = self.status.get().since;
         self.push(Activity::Compute, site, 0, start, now);
         self.shared.book(self.seat).sites[usize::from(site)].held.record(now.saturating_sub(start));
         self.back_to(outer);
+        Some(site)
     }
 
     /// What it is doing, set aside for a region or a phase.
@@ -249,6 +258,29 @@ impl Me {
         self.push(Activity::Hold, site, 0, start, now);
     }
 
+    /// A word for entry `entry` of what this thread owes, by which whoever has the word can say that it is paid.
+    pub(crate) fn debt(&self, entry: usize, timed: bool) -> u64 {
+        self.shared.short_tag() << 32
+            | (self.seat as u64) << 16
+            | (entry as u64) << 8
+            | u64::from(timed) << 1
+            | 1
+    }
+
+    /// Says that a debt is paid: of this thread, or of another that has handed on what it stands for.
+    pub(crate) fn pay_debt(&self, debt: u64) {
+        let (seat, entry) = (usize::from((debt >> 16) as u16), usize::from((debt >> 8) as u8));
+        if debt >> 32 != self.shared.short_tag() {
+            // Of other instruments, which this thread knows nothing of.
+            return;
+        }
+        match debt & 2 != 0 {
+            _ if seat != self.seat => self.shared.book(seat).owed[entry].store(0, Ordering::Relaxed),
+            true => self.release(entry),
+            false => self.pay(Some(entry)),
+        }
+    }
+
     /// What a primitive remembers this thread by.
     pub(crate) fn mark(&self) -> u64 {
         self.shared.tag() | (self.seat as u64 + 1)
@@ -272,9 +304,7 @@ impl Drop for Me {
         let now = self.now();
         self.close_phase(now);
         let book = self.shared.book(self.seat);
-        for entry in &book.owed {
-            entry.store(0, Ordering::Relaxed);
-        }
+        // What it still owes are leases that others have by now.
         add(&book.lived, now.saturating_sub(book.came.load(Ordering::Relaxed)));
         self.say(Status { doing: Doing::Ended, ..Status::running(now) });
         self.shared.seats.leave(self.seat);

@@ -1,6 +1,6 @@
 //! What a primitive carries for its hooks, and the waits and holds on it.
 
-use super::{Place, me};
+use super::{Place, me, on};
 use crate::instruments::me::Me;
 use crate::instruments::site::Label;
 use crate::instruments::status::{Id, Status};
@@ -28,6 +28,14 @@ impl<const ENDS: usize> Object<ENDS> {
     /// Says that the calling thread is at this end now.
     #[inline]
     pub(crate) fn here(&self, end: usize) {
+        if on() {
+            self.is_here(end);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn is_here(&self, end: usize) {
         if let Some(me) = me() {
             self.left_by(&me, end);
             me.touch(self.id(&me));
@@ -60,38 +68,40 @@ impl<const ENDS: usize> Object<ENDS> {
     #[inline]
     #[must_use]
     pub(crate) fn wait(&self, end: usize) -> Wait<'_, ENDS> {
-        Wait(me().map(|me| Waiting::begin(self, end, me)))
+        Wait(if on() { Waiting::begin(self, end) } else { None })
     }
 
     /// Says that the calling thread holds this, and is at `end` of it, until the result is dropped.
     #[inline]
     #[must_use]
     pub(crate) fn hold(&self, end: usize) -> Held {
-        Held(me().and_then(|me| {
-            self.left_by(&me, end);
-            self.debt(&me, true)
-        }))
+        Held(if on() { self.debt(Some(end), true) } else { NOTHING })
     }
 
     /// Says that the calling thread has something of this, which others may wait for, until the result is dropped.
     #[inline]
     #[must_use]
     pub(crate) fn lend(&self) -> Held {
-        Held(me().and_then(|me| self.debt(&me, true)))
+        Held(if on() { self.debt(None, true) } else { NOTHING })
     }
 
     /// Says that others may wait for the calling thread to come here, until the result is dropped.
     #[inline]
     #[must_use]
     pub(crate) fn expect(&self) -> Held {
-        Held(me().and_then(|me| self.debt(&me, false)))
+        Held(if on() { self.debt(None, false) } else { NOTHING })
     }
 
     #[cold]
-    fn debt(&self, me: &Me, held: bool) -> Option<Debt> {
-        let id = self.id(me);
-        let entry = if held { me.hold(self.kind, id) } else { me.owe(id) }?;
-        Some(Debt { id, mark: me.mark(), entry: entry as u8, held })
+    #[inline(never)]
+    fn debt(&self, end: Option<usize>, timed: bool) -> u64 {
+        let Some(me) = me() else { return NOTHING };
+        if let Some(end) = end {
+            self.left_by(&me, end);
+        }
+        let id = self.id(&me);
+        let entry = if timed { me.hold(self.kind, id) } else { me.owe(id) };
+        entry.map_or(NOTHING, |entry| me.debt(entry, timed))
     }
 }
 
@@ -110,10 +120,12 @@ struct Waiting<'a, const ENDS: usize> {
 
 impl<'a, const ENDS: usize> Waiting<'a, ENDS> {
     #[cold]
-    fn begin(object: &'a Object<ENDS>, end: usize, me: Rc<Me>) -> Self {
+    #[inline(never)]
+    fn begin(object: &'a Object<ENDS>, end: usize) -> Option<Self> {
+        let me = me()?;
         let awaited = object.at(&me, end);
         let before = me.begin_wait(object.kind, object.id(&me), awaited, me.now());
-        Self { me, object, end, awaited, before }
+        Some(Self { me, object, end, awaited, before })
     }
 }
 
@@ -128,6 +140,7 @@ impl<const ENDS: usize> Drop for Wait<'_, ENDS> {
 
 impl<const ENDS: usize> Waiting<'_, ENDS> {
     #[cold]
+    #[inline(never)]
     fn end(&self) {
         let Self { me, object, end, awaited, before } = self;
         // A lock was waited for because of its holder then; other waits because of who ended them.
@@ -137,25 +150,19 @@ impl<const ENDS: usize> Waiting<'_, ENDS> {
     }
 }
 
-/// Something that the calling thread holds against others.
+/// Something that the calling thread owes others. One word, so that guards which carry it stay as cheap to move and to
+/// drop as they are without.
 #[derive(Debug)]
-pub(crate) struct Held(Option<Debt>);
+pub(crate) struct Held(u64);
 
-#[derive(Debug)]
-struct Debt {
-    id: Id,
-    mark: u64,
-    entry: u8,
-    /// The time of it counts.
-    held: bool,
-}
+const NOTHING: u64 = 0;
 
 impl Held {
     /// Says that it is about to be released; else dropping it does.
     #[inline]
     pub(crate) fn release(&mut self) {
-        if let Some(debt) = self.0.take() {
-            debt.pay();
+        if self.0 != NOTHING {
+            pay(std::mem::replace(&mut self.0, NOTHING));
         }
     }
 }
@@ -163,24 +170,16 @@ impl Held {
 impl Drop for Held {
     #[inline]
     fn drop(&mut self) {
-        self.release();
+        if self.0 != NOTHING {
+            pay(self.0);
+        }
     }
 }
 
-impl Debt {
-    #[cold]
-    fn pay(&self) {
-        let Some(me) = me() else { return };
-        let entry = usize::from(self.entry);
-        if self.mark == me.mark() {
-            match self.held {
-                true => me.release(entry),
-                false => me.pay(Some(entry)),
-            }
-        } else if let Some(seat) = me.seat_of(self.mark).checked_sub(1) {
-            // A lease that was handed on. Its thread may have ended since, and another owe something in its place.
-            let owed = &me.shared.book(usize::from(seat)).owed[entry];
-            let _ = owed.compare_exchange(self.id.0, 0, Ordering::Relaxed, Ordering::Relaxed);
-        }
+#[cold]
+#[inline(never)]
+fn pay(debt: u64) {
+    if let Some(me) = me() {
+        me.pay_debt(debt);
     }
 }

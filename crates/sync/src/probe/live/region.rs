@@ -1,7 +1,7 @@
 //! A team's regions: who computes, who waits for whom, who idles.
 
-use super::{Object, Place, me};
-use crate::instruments::me::{Me, Outer};
+use super::{Object, Place, me, on};
+use crate::instruments::me::Me;
 use crate::instruments::site::Label;
 use crate::instruments::status::Status;
 use crate::kind::Kind;
@@ -20,22 +20,31 @@ fn site(me: &Me, place: Place) -> u16 {
 #[derive(Debug)]
 pub(crate) struct Region {
     place: Place,
-    caller: Option<Caller>,
-}
-
-#[derive(Debug)]
-struct Caller {
-    me: Rc<Me>,
-    site: u16,
-    /// `None` once the caller's own tasks are done.
-    outer: Option<Outer>,
+    /// The calling thread is registered, and its own tasks are not done yet.
+    computes: bool,
 }
 
 /// Begins a region on the calling thread.
 #[inline]
 #[must_use]
 pub(crate) fn region(place: Place) -> Region {
-    Region { place, caller: me().map(|me| Caller::begin(me, place)) }
+    Region { place, computes: on() && begin(place) }
+}
+
+#[cold]
+#[inline(never)]
+fn begin(place: Place) -> bool {
+    let Some(me) = me() else { return false };
+    me.enter_region(site(&me, place));
+    true
+}
+
+#[cold]
+#[inline(never)]
+fn end() {
+    if let Some(me) = me() {
+        me.leave_region(me.now());
+    }
 }
 
 impl Region {
@@ -47,50 +56,59 @@ impl Region {
     /// Before the team's workers can see the region.
     #[inline]
     pub(crate) fn open(&self, team: &Object<2>) {
-        if let Some(caller) = &self.caller {
-            team.left_by(&caller.me, OPENER);
+        if self.computes
+            && let Some(me) = me()
+        {
+            team.left_by(&me, OPENER);
         }
     }
 
     /// Runs `close`, in which the caller, done with its own tasks, waits for the workers.
     #[inline]
     pub(crate) fn close<T>(&mut self, team: &Object<2>, close: impl FnOnce() -> T) -> T {
-        match &mut self.caller {
-            None => close(),
-            Some(caller) => caller.close(team, close),
-        }
-    }
-}
-
-impl Caller {
-    #[cold]
-    fn begin(me: Rc<Me>, place: Place) -> Self {
-        let site = site(&me, place);
-        let outer = Some(me.begin_region(site, me.now()));
-        Self { me, site, outer }
-    }
-
-    #[cold]
-    fn close<T>(&mut self, team: &Object<2>, close: impl FnOnce() -> T) -> T {
-        let Self { me, site, outer } = self;
-        let now = me.now();
-        if let Some(outer) = outer.take() {
-            me.end_region(*site, outer, now);
-        }
-        let before = me.begin_wait(Kind::Region, team.id_at(*site), team.at(me, LEAVER), now);
+        let waiting = if self.computes { self.wait(team) } else { None };
         let closed = close();
-        me.end_wait(Kind::Region, team.at(me, LEAVER), before, me.now());
+        if let Some(waiting) = waiting {
+            waiting.end(team);
+        }
         closed
     }
+
+    #[cold]
+    #[inline(never)]
+    fn wait(&mut self, team: &Object<2>) -> Option<Closing> {
+        self.computes = false;
+        let me = me()?;
+        let now = me.now();
+        let site = me.leave_region(now)?;
+        let before = me.begin_wait(Kind::Region, team.id_at(site), team.at(&me, LEAVER), now);
+        Some(Closing { me, before })
+    }
 }
 
-impl Drop for Caller {
-    #[cold]
+impl Drop for Region {
+    #[inline]
     fn drop(&mut self) {
         // Inline, or unwinding: nobody was waited for.
-        if let Some(outer) = self.outer.take() {
-            self.me.end_region(self.site, outer, self.me.now());
+        if self.computes {
+            end();
         }
+    }
+}
+
+/// A caller that waits for the workers.
+#[derive(Debug)]
+struct Closing {
+    me: Rc<Me>,
+    before: Status,
+}
+
+impl Closing {
+    #[cold]
+    #[inline(never)]
+    fn end(&self, team: &Object<2>) {
+        let Self { me, before } = self;
+        me.end_wait(Kind::Region, team.at(me, LEAVER), *before, me.now());
     }
 }
 
@@ -104,7 +122,8 @@ struct Serving<'a> {
     team: &'a Object<2>,
     /// What it was doing before it became idle, while it is idle.
     idle: Option<Status>,
-    region: Option<(u16, Outer, Option<usize>)>,
+    /// What it owes while it serves a region.
+    region: Option<Option<usize>>,
 }
 
 impl<'a> Server<'a> {
@@ -152,16 +171,16 @@ impl Serving<'_> {
         let now = self.me.now();
         self.idle_until(now);
         let site = site(&self.me, place);
-        let outer = self.me.begin_region(site, now);
-        self.region = Some((site, outer, self.me.owe(self.team.id_at(site))));
+        self.me.enter_region_at(site, now);
+        self.region = Some(self.me.owe(self.team.id_at(site)));
     }
 
     #[cold]
     fn leave(&mut self) {
         let now = self.me.now();
-        if let Some((site, outer, entry)) = self.region.take() {
+        if let Some(entry) = self.region.take() {
             self.me.pay(entry);
-            self.me.end_region(site, outer, now);
+            self.me.leave_region(now);
             self.team.left_by(&self.me, LEAVER);
         }
         self.idle_from(now);

@@ -1,6 +1,6 @@
 //! Registering threads, by hand and by inheritance from the thread that starts them, and what they say of themselves.
 
-use super::{Object, become_thread, me};
+use super::{Object, become_thread, me, on};
 use crate::instruments::me::{Me, Outer};
 use crate::instruments::place::Place;
 use crate::instruments::seats::Role;
@@ -17,18 +17,21 @@ use std::rc::Rc;
 pub(crate) struct Registered {
     me: Option<Rc<Me>>,
     before: Option<Rc<Me>>,
+    /// Its end, which the thread owes those who wait for it.
+    end: Option<usize>,
 }
 
 /// Takes a seat for the calling thread; without effect when there is none left.
 pub(crate) fn enter(shared: &Arc<Shared>, role: &Role) -> Registered {
     let me = shared.take(role).map(|seat| Rc::new(Me::new(Arc::clone(shared), seat)));
     let before = me.clone().and_then(|me| become_thread(Some(me)));
-    Registered { me, before }
+    Registered { me, before, end: None }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
         let Some(mine) = self.me.take() else { return };
+        mine.pay(self.end);
         // Guards dropped out of order: the thread is what the last one made it.
         if me().is_some_and(|now| Rc::ptr_eq(&now, &mine)) {
             drop(become_thread(self.before.take()));
@@ -53,11 +56,10 @@ impl Heir {
     /// Registers the calling thread, which owes its end until the result is dropped.
     pub(crate) fn enter(&self, end: &Object) -> Option<Registered> {
         let (shared, role) = self.0.as_ref()?;
-        let registered = enter(shared, role);
+        let mut registered = enter(shared, role);
         if let Some(me) = &registered.me {
             end.left_by(me, 0);
-            // Paid when the seat is left.
-            me.owe(end.id(me));
+            registered.end = me.owe(end.id(me));
         }
         Some(registered)
     }
@@ -86,7 +88,9 @@ impl Drop for Phase {
 /// The calling thread goes into a phase, out of the one it had gone into before.
 #[inline]
 pub(crate) fn enter_phase(name: &'static str, location: &'static Location<'static>) {
-    if let Some(me) = me() {
+    if on()
+        && let Some(me) = me()
+    {
         me.enter_phase(Label { kind: Kind::Phase, name: Some(name), location });
     }
 }
@@ -94,7 +98,9 @@ pub(crate) fn enter_phase(name: &'static str, location: &'static Location<'stati
 /// The calling thread goes out of the phase it had gone into.
 #[inline]
 pub(crate) fn leave_phase() {
-    if let Some(me) = me() {
+    if on()
+        && let Some(me) = me()
+    {
         me.leave_phase();
     }
 }
