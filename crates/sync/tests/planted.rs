@@ -11,6 +11,7 @@ mod races {
     use std::cell::UnsafeCell;
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::thread;
+    use std::time::Duration;
 
     /// A place that nobody guards.
     struct Plain(UnsafeCell<usize>);
@@ -23,9 +24,12 @@ mod races {
             Self(UnsafeCell::new(0))
         }
 
+        /// More than once: two accesses at the very same moment may miss each other in the detector's own books.
         fn bump(&self) {
-            // SAFETY: none, and that is the fault: another thread is at it too.
-            unsafe { *self.0.get() += 1 };
+            for _ in 0..1000 {
+                // SAFETY: none, and that is the fault: another thread is at it too.
+                unsafe { *std::hint::black_box(self.0.get()) += 1 };
+            }
         }
 
         fn get(&self) -> usize {
@@ -34,13 +38,32 @@ mod races {
         }
     }
 
+    /// Waits until so many have come, ordering nothing. Threads of a fault meet before and after it: what one has done
+    /// long before the other begins may be ordered by the way threads come and go.
+    fn meet(come: &AtomicUsize, count: usize) {
+        come.fetch_add(1, Ordering::Relaxed);
+        while come.load(Ordering::Relaxed) < count {
+            look_again();
+        }
+    }
+
+    /// By sleeping: a thread that spins fills the detector's memory of it, and a race with what has been forgotten is
+    /// not reported.
+    fn look_again() {
+        thread::sleep(Duration::from_millis(1));
+    }
+
     #[test]
     #[ignore = "a fault on purpose"]
     fn race_on_a_plain_counter() {
-        let plain = Plain::new();
+        let (plain, come) = (Plain::new(), AtomicUsize::new(0));
         thread::scope(|scope| {
             for _ in 0..2 {
-                scope.spawn(|| (0..1000).for_each(|_| plain.bump()));
+                scope.spawn(|| {
+                    meet(&come, 2);
+                    plain.bump();
+                    meet(&come, 4);
+                });
             }
         });
         std::hint::black_box(plain.get());
@@ -50,16 +73,18 @@ mod races {
     #[test]
     #[ignore = "a fault on purpose"]
     fn race_by_a_relaxed_publication() {
-        let (plain, ready) = (Plain::new(), AtomicBool::new(false));
+        let (plain, ready, come) = (Plain::new(), AtomicBool::new(false), AtomicUsize::new(0));
         thread::scope(|scope| {
             scope.spawn(|| {
                 plain.bump();
                 ready.store(true, Ordering::Relaxed);
+                meet(&come, 2);
             });
             while !ready.load(Ordering::Relaxed) {
-                thread::yield_now();
+                look_again();
             }
             std::hint::black_box(plain.get());
+            meet(&come, 2);
         });
     }
 
@@ -67,13 +92,11 @@ mod races {
     #[test]
     #[ignore = "a fault on purpose"]
     fn race_between_tasks_of_a_region() {
-        let (plain, inside) = (Plain::new(), AtomicUsize::new(0));
+        let (plain, come) = (Plain::new(), AtomicUsize::new(0));
         Team::new(2).unwrap().parallel(2, |_| {
-            inside.fetch_add(1, Ordering::Relaxed);
-            while inside.load(Ordering::Relaxed) < 2 {
-                thread::yield_now();
-            }
+            meet(&come, 2);
             plain.bump();
+            meet(&come, 4);
         });
         std::hint::black_box(plain.get());
     }

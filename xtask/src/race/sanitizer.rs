@@ -49,7 +49,7 @@ impl Sanitizer {
     pub(super) fn options(self, reports: &Path) -> Vec<(&'static str, String)> {
         let more = match self {
             // A fork is tested, and its child starts a team of its own.
-            Self::Thread => ":die_after_fork=0:history_size=4:second_deadlock_stack=1",
+            Self::Thread => ":die_after_fork=0:history_size=7:second_deadlock_stack=1",
             Self::Address => ":detect_leaks=1:detect_stack_use_after_return=1",
             Self::Leak => "",
         };
