@@ -2,46 +2,12 @@
 //! `benches/pytorch/train_step.py`: GPT-2 wiring, tied head, dropout 0, forward + backward + AdamW.
 #![expect(clippy::print_stdout, reason = "a command-line program")]
 
-use std::sync::Arc;
-
 use anyhow::Context as _;
-use clap::{Parser, ValueEnum};
-use selvedge_model::{Config, CounterRng};
-use selvedge_sync::CancelToken;
+use clap::Parser;
+use selvedge_benches::reference::{Job, Work};
 use selvedge_tensor::Isa;
-use selvedge_train::loader::{Loader, LoaderConfig};
-use selvedge_train::schedule::{Schedule, Shape};
-use selvedge_train::settings::{Recipe, Resources};
-use selvedge_train::tokens::{TokenFile, TokenWriter};
+use selvedge_train::settings::Resources;
 use selvedge_train::trainer::Trainer;
-
-/// The reference jobs.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-#[value(rename_all = "UPPER")]
-enum Work {
-    /// 4 layers, 4 heads, C 128, T 64, B 12, V 65
-    T1,
-    /// 6 layers, 6 heads, C 384, T 256, B 8, V 256
-    T2,
-    /// GPT-2 124M, T 64, B 4, V 50257
-    T3,
-    /// GPT-2 124M, T 1024, B 1
-    T4,
-}
-
-impl Work {
-    /// Model, sequences a step, tokens a sequence, shards.
-    fn job(self) -> (Config, usize, usize, usize) {
-        let gpt2 = Config::gpt2(50257, 1024, 12, 12, 768);
-        match self {
-            Work::T1 => (Config::gpt2(65, 64, 4, 4, 128), 12, 64, 2),
-            Work::T2 => (Config::gpt2(256, 256, 6, 6, 384), 8, 256, 2),
-            // One shard: a second set of gradients of 124 M parameters would not pay.
-            Work::T3 => (gpt2, 4, 64, 1),
-            Work::T4 => (gpt2, 1, 1024, 1),
-        }
-    }
-}
 
 /// Measures training steps.
 #[derive(Debug, Parser)]
@@ -65,25 +31,15 @@ struct Args {
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let isa: Isa = args.isa.parse()?;
-    let (config, batch, context, shards) = args.work.job();
     let folder = tempfile::tempdir()?;
-    let path = folder.path().join("bench.tokens");
-    let mut writer = TokenWriter::create(&path, u32::try_from(config.vocab)?, [0; 32])?;
-    let rng = CounterRng::new(1, 0);
-    let ids: Vec<u32> = (0..200_000).map(|i| (rng.at(i) % config.vocab as u64) as u32).collect();
-    writer.push(&ids, 0)?;
-    writer.finish()?;
-    let tokens = Arc::new(TokenFile::open(&path)?);
-    let mut loader = Loader::start(tokens, LoaderConfig::new(batch, context, 1), &CancelToken::new())?;
     let steps = args.warmup + args.steps;
-    let schedule = Schedule { shape: Shape::Constant, peak: 1e-3, floor: 1.0, warmup: 0, decay: 0, steps };
-    let recipe = Recipe { shards, clip: 0.0, ..Recipe::new(batch, context, schedule) };
-    let defaults = Resources::new(args.threads, context);
+    let Job { config, recipe, resources, mut loader } = args.work.job(args.threads, steps, folder.path())?;
+    let (batch, context) = (recipe.batch, recipe.context);
     let resources = Resources {
-        workers: args.workers.unwrap_or(args.threads.min(shards)),
-        microbatch: args.microbatch.unwrap_or(defaults.microbatch),
+        workers: args.workers.unwrap_or(resources.workers),
+        microbatch: args.microbatch.unwrap_or(resources.microbatch),
         isa,
-        ..defaults
+        ..resources
     };
     let flops = config.training_flops_per_token(context);
     let mut trainer = Trainer::new(config, recipe, &resources, None)?;

@@ -18,9 +18,16 @@ pub(crate) struct Outer {
     around: u16,
 }
 
+thread_local! {
+    /// How often this thread has been registered.
+    static REGISTRATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
 /// A registered thread.
 #[derive(Debug)]
 pub(crate) struct Me {
+    /// Tells this registration from others of the same thread.
+    pub(crate) number: u64,
     pub(crate) shared: Arc<Shared>,
     pub(crate) seat: usize,
     status: Cell<Status>,
@@ -44,7 +51,9 @@ impl Me {
         let now = shared.now();
         let pushed = shared.book(seat).recorder.written();
         shared.book(seat).came.store(now, Ordering::Relaxed);
+        let number = REGISTRATIONS.replace(REGISTRATIONS.get() + 1);
         let me = Self {
+            number,
             shared,
             seat,
             status: Cell::new(Status::running(now)),

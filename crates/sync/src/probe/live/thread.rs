@@ -65,22 +65,33 @@ impl Heir {
     }
 }
 
-/// A phase of the calling thread, around others, until the result is dropped.
+/// A phase of the calling thread, around others, until the result is dropped. It does not own the registration, which
+/// ends in its own time, also where this is leaked.
 #[derive(Debug)]
-pub(crate) struct Phase(Option<(Rc<Me>, u16, u64, Outer)>);
+pub(crate) struct Phase(Option<Begun>);
+
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    /// Number of the thread's registration.
+    registration: u64,
+    site: u16,
+    start: u64,
+    outer: Outer,
+}
 
 pub(crate) fn phase(name: &'static str, location: &'static Location<'static>) -> Phase {
     Phase(me().map(|me| {
         let site = me.site(Label { kind: Kind::Phase, name: Some(name), location });
-        let (start, outer) = (me.now(), me.begin_phase(site));
-        (me, site, start, outer)
+        Begun { registration: me.number, site, start: me.now(), outer: me.begin_phase(site) }
     }))
 }
 
 impl Drop for Phase {
     fn drop(&mut self) {
-        if let Some((me, site, start, outer)) = &self.0 {
-            me.end_phase(*site, *start, *outer);
+        if let Some(Begun { registration, site, start, outer }) = self.0
+            && let Some(me) = me().filter(|me| me.number == registration)
+        {
+            me.end_phase(site, start, outer);
         }
     }
 }
@@ -107,20 +118,21 @@ pub(crate) fn leave_phase() {
 
 /// A wait of the calling thread for something outside of this crate, until the result is dropped.
 #[derive(Debug)]
-pub(crate) struct Rest(Option<(Rc<Me>, Status)>);
+pub(crate) struct Rest(Option<(u64, Status)>);
 
 pub(crate) fn rest(name: &'static str, location: &'static Location<'static>) -> Rest {
     Rest(me().map(|me| {
         let site = me.site(Label { kind: Kind::Outside, name: Some(name), location });
-        let before = me.begin_wait(Kind::Outside, Id::new(0, site), 0, me.now());
-        (me, before)
+        (me.number, me.begin_wait(Kind::Outside, Id::new(0, site), 0, me.now()))
     }))
 }
 
 impl Drop for Rest {
     fn drop(&mut self) {
-        if let Some((me, before)) = &self.0 {
-            me.end_wait(Kind::Outside, 0, *before, me.now());
+        if let Some((registration, before)) = self.0
+            && let Some(me) = me().filter(|me| me.number == registration)
+        {
+            me.end_wait(Kind::Outside, 0, before, me.now());
         }
     }
 }

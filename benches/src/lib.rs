@@ -1,0 +1,3 @@
+//! What several comparisons share.
+
+pub mod reference;
