@@ -3,10 +3,9 @@
 use criterion::{BenchmarkId, Criterion};
 use selvedge_sync::Barrier;
 use std::hint::black_box;
-use std::sync::Mutex as Shelf;
 
 use crate::THREADS;
-use crate::crowd::timed;
+use crate::crowd::{Shelf, timed};
 
 pub(crate) fn rounds(c: &mut Criterion) {
     let mut group = c.benchmark_group("barrier/round");
@@ -14,9 +13,9 @@ pub(crate) fn rounds(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("selvedge", threads), |b| {
             b.iter_custom(|rounds| {
                 let (_, parties) = Barrier::new(threads);
-                let parties: Vec<_> = parties.into_iter().map(|party| Shelf::new(Some(party))).collect();
+                let parties: Vec<_> = parties.into_iter().map(Shelf::new).collect();
                 timed(threads, |at| {
-                    let mut party = parties[at].lock().expect("no panic").take().expect("one thread each");
+                    let mut party = parties[at].take();
                     move || (0..rounds).for_each(|_| assert!(party.wait().is_ok()))
                 })
             });

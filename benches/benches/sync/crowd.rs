@@ -1,14 +1,30 @@
 //! Threads that begin together.
 
 use selvedge_sync::Barrier;
-use std::sync::Mutex as Shelf;
+use selvedge_sync::lock::Mutex;
 use std::time::{Duration, Instant};
+
+selvedge_sync::lock_ranks! { Shelves }
+
+/// Where a thread finds something that is to be its own.
+pub(crate) struct Shelf<T>(Mutex<Option<T>, Shelves>);
+
+impl<T> Shelf<T> {
+    pub(crate) fn new(thing: T) -> Self {
+        Self(Mutex::new(Some(thing)))
+    }
+
+    /// What is there. Nobody takes twice.
+    pub(crate) fn take(&self) -> T {
+        self.0.lock().take().expect("one thread each")
+    }
+}
 
 /// Starts `threads` threads, lets each prepare its work by `make`, and times the works, which begin together: from
 /// the first begun to the last ended.
 pub(crate) fn timed<W: FnOnce()>(threads: usize, make: impl Fn(usize) -> W + Sync) -> Duration {
     let (_, parties) = Barrier::new(threads);
-    let parties: Vec<_> = parties.into_iter().map(|party| Shelf::new(Some(party))).collect();
+    let parties: Vec<_> = parties.into_iter().map(Shelf::new).collect();
     std::thread::scope(|scope| {
         let crowd: Vec<_> = parties
             .iter()
@@ -16,7 +32,7 @@ pub(crate) fn timed<W: FnOnce()>(threads: usize, make: impl Fn(usize) -> W + Syn
             .map(|(at, party)| {
                 let make = &make;
                 scope.spawn(move || {
-                    let mut party = party.lock().expect("no panic").take().expect("one thread each");
+                    let mut party = party.take();
                     let work = make(at);
                     party.wait().expect("all come");
                     let began = Instant::now();

@@ -4,11 +4,10 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use crossbeam_queue::ArrayQueue;
 use selvedge_sync::{bounded, mpmc, spsc};
 use std::hint::{black_box, spin_loop};
-use std::sync::Mutex as Shelf;
 use std::time::Duration;
 
 use crate::THREADS;
-use crate::crowd::timed;
+use crate::crowd::{Shelf, timed};
 
 const CAPACITY: usize = 256;
 
@@ -33,18 +32,18 @@ fn pairs<P: FnOnce() + Send, C: FnOnce() + Send>(pairs: usize, ends: impl Fn() -
     let (mut producers, mut consumers) = (Vec::new(), Vec::new());
     for _ in 0..pairs {
         let (producer, consumer) = ends();
-        producers.push(Shelf::new(Some(producer)));
-        consumers.push(Shelf::new(Some(consumer)));
+        producers.push(Shelf::new(producer));
+        consumers.push(Shelf::new(consumer));
     }
     timed(2 * pairs, |at| {
         // The works are of two types, and a thread takes the one that is its own.
-        let producer = (at % 2 == 0).then(|| producers[at / 2].lock().expect("no panic").take());
-        let consumer = (at % 2 == 1).then(|| consumers[at / 2].lock().expect("no panic").take());
+        let producer = (at % 2 == 0).then(|| producers[at / 2].take());
+        let consumer = (at % 2 == 1).then(|| consumers[at / 2].take());
         move || {
-            if let Some(work) = producer.flatten() {
+            if let Some(work) = producer {
                 work();
             }
-            if let Some(work) = consumer.flatten() {
+            if let Some(work) = consumer {
                 work();
             }
         }

@@ -73,6 +73,8 @@ struct Shared {
     /// For even and odd rounds.
     bells: [Condvar; 2],
     spin: Duration,
+    /// More parties than cores.
+    crowded: bool,
     /// At its one end: whoever came last to a round.
     probe: Object,
 }
@@ -150,12 +152,12 @@ impl Barrier {
     pub fn named(names: impl IntoIterator<Item = impl Into<String>>) -> (Self, Vec<Party>) {
         let names: Box<[String]> = names.into_iter().map(Into::into).collect();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let spin = spin::budget(names.len(), cores);
-        Self::with_spin(names, spin)
+        let crowded = names.len() > cores;
+        Self::with_spin(names, if crowded { spin::YIELDING } else { spin::budget(1, cores) }, crowded)
     }
 
     #[track_caller]
-    pub(crate) fn with_spin(names: Box<[String]>, spin: Duration) -> (Self, Vec<Party>) {
+    pub(crate) fn with_spin(names: Box<[String]>, spin: Duration, crowded: bool) -> (Self, Vec<Party>) {
         assert!(!names.is_empty(), "a barrier of no parties");
         let shared = Arc::new(Shared {
             word: Line(AtomicU64::new(0)),
@@ -164,6 +166,7 @@ impl Barrier {
             reason: Mutex::new(None),
             bells: [Condvar::new(), Condvar::new()],
             spin,
+            crowded,
             probe: Object::new(Kind::Barrier),
         });
         let party = |index| Party {
@@ -269,6 +272,9 @@ impl Party {
         let crossed = |word: u64| word / ARRIVAL >= complete;
         let _wait = shared.probe.wait(0);
         let mut spin = Spin::new(self.patience);
+        if shared.crowded {
+            spin = spin.yielding();
+        }
         loop {
             let word = shared.look();
             // Complete first: what has happened since is a matter of later rounds.

@@ -7,9 +7,19 @@ use std::time::Instant;
 /// Long enough that back-to-back regions never park, short enough that an idle team is off the processor at once.
 const BUDGET: Duration = Duration::from_micros(30);
 
+/// Many times what it takes to wake a thread, and longer than most regions that only compute.
+const RELIEF: Duration = Duration::from_millis(1);
+
+/// How long one who offers its core to others goes on looking: some turns of all threads on few cores.
+pub(crate) const YIELDING: Duration = Duration::from_micros(100);
+
 /// Looks between two readings of the clock.
 #[cfg(not(any(loom, shuttle)))]
 const LOOKS_PER_READING: u32 = 32;
+
+/// Pauses before a look that is not urgent: about 0.3 µs.
+#[cfg(not(any(loom, shuttle)))]
+const SELDOM: u32 = 16;
 
 /// Doublings of a pause.
 #[cfg(not(any(loom, shuttle)))]
@@ -21,11 +31,40 @@ pub(crate) fn budget(threads: usize, cores: usize) -> Duration {
     if cores <= 1 || threads > cores { Duration::ZERO } else { BUDGET }
 }
 
+/// How the threads of a team wait, and how many of them are awake at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// How long one looks before it parks.
+    pub(crate) spin: Duration,
+    /// Most workers beside the caller that are called to a region, unless its tasks take long.
+    pub(crate) awake: usize,
+    /// When a task takes long.
+    pub(crate) relief: Duration,
+}
+
+impl Pace {
+    /// Of a team on `cores`: no more workers are awake than have a core, for others would take it from those.
+    pub(crate) fn on(cores: usize) -> Self {
+        let spin = if cores <= 1 { Duration::ZERO } else { BUDGET };
+        // One at least, so that two threads come together wherever there are two.
+        Self { spin, awake: cores.saturating_sub(1).max(1), relief: RELIEF }
+    }
+
+    /// Nobody looks twice, `awake` workers have a core, and every task takes long.
+    #[cfg(test)]
+    pub(crate) const fn parking(awake: usize) -> Self {
+        Self { spin: Duration::ZERO, awake, relief: Duration::ZERO }
+    }
+}
+
 /// One bounded spin.
 #[derive(Debug)]
 pub(crate) struct Spin {
     budget: Duration,
     looks: u32,
+    /// Pauses before a look; with none the core is offered to others instead.
+    #[cfg(not(any(loom, shuttle)))]
+    pauses: u32,
     #[cfg(not(any(loom, shuttle)))]
     since: Option<Instant>,
 }
@@ -36,8 +75,34 @@ impl Spin {
             budget,
             looks: 0,
             #[cfg(not(any(loom, shuttle)))]
+            pauses: 1,
+            #[cfg(not(any(loom, shuttle)))]
             since: None,
         }
+    }
+
+    /// Looks less often: every look fetches the line from whoever is about to change it.
+    #[cfg(not(any(loom, shuttle)))]
+    pub(crate) fn seldom(self) -> Self {
+        Self { pauses: SELDOM, ..self }
+    }
+
+    /// Offers the core to others between looks: to those it looks out for, where there are more threads than cores.
+    #[cfg(not(any(loom, shuttle)))]
+    pub(crate) fn yielding(self) -> Self {
+        Self { pauses: 0, ..self }
+    }
+
+    /// A model checker knows no often.
+    #[cfg(any(loom, shuttle))]
+    pub(crate) fn seldom(self) -> Self {
+        self
+    }
+
+    /// A model checker is always told.
+    #[cfg(any(loom, shuttle))]
+    pub(crate) fn yielding(self) -> Self {
+        self
     }
 
     /// Starts the budget afresh.
@@ -51,9 +116,11 @@ impl Spin {
         if self.budget.is_zero() {
             return false;
         }
-        std::hint::spin_loop();
+        (0..self.pauses).for_each(|_| std::hint::spin_loop());
         self.looks += 1;
-        if !self.looks.is_multiple_of(LOOKS_PER_READING) {
+        if self.pauses == 0 {
+            std::thread::yield_now();
+        } else if !self.looks.is_multiple_of(LOOKS_PER_READING) {
             return true;
         }
         let since = *self.since.get_or_insert_with(Instant::now);

@@ -8,7 +8,7 @@ use crate::parts::Parts;
 use crate::probe::{self, Place, Region};
 use crate::process;
 use crate::shim::{self, Arc};
-use crate::spin;
+use crate::spin::Pace;
 use crate::thread::{Joined, OwnedThread};
 use crew::{Crew, Panicked};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -27,6 +27,10 @@ use std::time::Duration;
 /// assert_eq!(squares[37], 37 * 37);
 /// # Ok::<(), selvedge_sync::TeamError>(())
 /// ```
+///
+/// Of a team with more threads than there are cores only as many work as have a core, for the others would take it from
+/// them; a region whose tasks take longer than a millisecond, and may be waiting for something else, gets more and more
+/// of the others.
 ///
 /// Which thread runs which task is left to chance; results are the same whatever the number of threads as long as
 /// each task's result depends on its index alone.
@@ -53,11 +57,11 @@ impl Team {
     #[track_caller]
     pub fn new(threads: usize) -> Result<Self, TeamError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::with_spin(threads, spin::budget(threads, cores))
+        Self::with_pace(threads, Pace::on(cores))
     }
 
     #[track_caller]
-    pub(crate) fn with_spin(threads: usize, spin: Duration) -> Result<Self, TeamError> {
+    pub(crate) fn with_pace(threads: usize, pace: Pace) -> Result<Self, TeamError> {
         let most = gate::MOST_WORKERS + 1;
         match threads {
             0 => return Err(TeamError::NoThreads),
@@ -65,7 +69,7 @@ impl Team {
             asked if asked > most => return Err(TeamError::TooManyThreads { asked, most }),
             _ => {}
         }
-        let crew = Arc::new(Crew::new(threads - 1, spin));
+        let crew = Arc::new(Crew::new(threads - 1, pace));
         let mut team = Self {
             crew: Some(Arc::clone(&crew)),
             threads: Vec::with_capacity(threads - 1),

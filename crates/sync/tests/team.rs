@@ -109,6 +109,22 @@ fn parked_workers_come_to_help() {
     }
 }
 
+/// On any number of cores: tasks that sleep get a thread each in the end, which those that compute do not.
+#[test]
+fn long_tasks_get_more_threads_than_there_are_cores() {
+    const THREADS: usize = 12;
+    let team = Team::new(THREADS).unwrap();
+    let seen = Mutex::new(HashSet::<ThreadId>::new());
+    let until = Instant::now() + Duration::from_secs(20);
+    while seen.lock().unwrap().len() < THREADS {
+        assert!(Instant::now() < until, "{} of {THREADS} threads came", seen.lock().unwrap().len());
+        team.parallel(4 * THREADS, |_| {
+            thread::sleep(Duration::from_millis(2));
+            seen.lock().unwrap().insert(thread::current().id());
+        });
+    }
+}
+
 #[test]
 fn one_task_and_a_team_of_one_stay_on_the_caller_in_order() {
     let here = thread::current().id();

@@ -14,7 +14,7 @@ const SLEEP: Duration = Duration::ZERO;
 const LOOK_TWICE: Duration = Duration::from_nanos(2);
 
 fn meeting(count: usize, spin: Duration) -> (Barrier, Vec<Party>) {
-    Barrier::with_spin((0..count).map(|index| index.to_string()).collect(), spin)
+    Barrier::with_spin((0..count).map(|index| index.to_string()).collect(), spin, false)
 }
 
 /// Memory of two parties, written before a round and read after it by both.

@@ -1,8 +1,8 @@
 //! A model of the reduction over a team, threads and all.
 
 use super::{ALL, explore};
+use crate::spin::Pace;
 use crate::{Reduction, Team};
-use std::time::Duration;
 
 /// The sum holds every shard's every element once when `finish` returns.
 ///
@@ -10,7 +10,7 @@ use std::time::Duration;
 #[test]
 fn loom_reduce_sums() {
     explore("loom_reduce_sums", ALL, || {
-        let team = Team::with_spin(2, Duration::ZERO).unwrap();
+        let team = Team::with_pace(2, Pace::parking(1)).unwrap();
         let mut shards = [[1.0, 2.0], [10.0, 20.0], [100.0, 200.0]];
         let mut reduction = Reduction::new(1, 3);
         for (shard, gradient) in shards.iter_mut().enumerate() {

@@ -3,6 +3,7 @@
 
 use super::{ALL, explore, explore_loads};
 use crate::probe::{Place, region};
+use crate::spin::Pace;
 use crate::team::crew::Crew;
 use crate::team::gate::{Gate, Seen};
 use loom::cell::UnsafeCell;
@@ -10,10 +11,10 @@ use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use std::time::Duration;
 
-/// Nobody looks twice before parking.
-const PARK: Duration = Duration::ZERO;
+/// Nobody looks twice before parking, and everybody has a core.
+const PARK: Pace = Pace::parking(2);
 /// Two looks before parking, see `Spin`.
-const LOOK_TWICE: Duration = Duration::from_nanos(2);
+const LOOK_TWICE: Pace = Pace { spin: Duration::from_nanos(2), ..PARK };
 
 /// Memory that tasks write without synchronization of their own, so that loom sees what the team owes them.
 struct Cells(Vec<UnsafeCell<usize>>);
@@ -50,8 +51,8 @@ struct Model {
 }
 
 impl Model {
-    fn new(workers: usize, spin: Duration) -> Self {
-        let crew = Arc::new(Crew::new(workers, spin));
+    fn new(workers: usize, pace: Pace) -> Self {
+        let crew = Arc::new(Crew::new(workers, pace));
         let workers = (1..=workers)
             .map(|participant| {
                 let crew = Arc::clone(&crew);
@@ -197,6 +198,30 @@ fn loom_team_wakes_both() {
         let model = Model::new(2, PARK);
         let (here, met) = (Mutex::new(0), Condvar::new());
         assert!(model.run(3, |_| {
+            let mut here = here.lock().unwrap();
+            *here += 1;
+            met.notify_all();
+            while *here < 3 {
+                here = met.wait(here).unwrap();
+            }
+        }));
+        model.end();
+    });
+}
+
+/// More workers than have a core are called once tasks take long: three of them wait for each other, and the crew has
+/// one core beside the caller's.
+///
+/// 3 threads, 2 preemptions: 0 schedules, 0 s. Kills `gate_relieve_silent`, `gate_relieve_stale`.
+#[test]
+fn loom_team_relieves() {
+    explore("loom_team_relieves", 2, || {
+        let model = Model::new(2, Pace::parking(1));
+        let (here, met) = (Mutex::new(0), Condvar::new());
+        assert!(model.run(4, |task| {
+            if task == 0 {
+                return;
+            }
             let mut here = here.lock().unwrap();
             *here += 1;
             met.notify_all();

@@ -2,6 +2,7 @@
 
 use super::{choose, explore, tear};
 use crate::shim::{Arc, AtomicUsize, Ordering};
+use crate::spin::Pace;
 use crate::{CancelToken, OwnedThread, RegionError, Team};
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ const LONG: Duration = Duration::MAX;
 
 fn team() -> Arc<Team> {
     // Two looks before parking, or none: both ways of waiting.
-    Arc::new(Team::with_spin(THREADS, Duration::from_nanos([0, 2][choose(2)])).expect("a team of few"))
+    let spin = Duration::from_nanos([0, 2][choose(2)]);
+    Arc::new(Team::with_pace(THREADS, Pace { spin, ..Pace::parking(THREADS - 1) }).expect("a team of few"))
 }
 
 /// Every task once, whoever runs it.

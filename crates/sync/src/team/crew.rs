@@ -7,10 +7,11 @@ use super::gate::{Gate, Seen};
 use crate::error::discard;
 use crate::probe::{self, Kind, Object, Region};
 use crate::shim::{AtomicBool, AtomicUsize, Line, Mutex, Ordering, UnsafeCell, in_order, keep, lock, weaken};
+use crate::spin::Pace;
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A task of a region, run with the participant it runs on (0 is the caller, each worker has its own number) and its
 /// index.
@@ -53,11 +54,11 @@ unsafe impl Sync for Crew {}
 unsafe impl Send for Crew {}
 
 impl Crew {
-    /// A crew for `workers` threads beside the caller, each wait spinning for at most `spin`.
+    /// A crew for `workers` threads beside the caller, who wait at this pace.
     #[track_caller]
-    pub(crate) fn new(workers: usize, spin: Duration) -> Self {
+    pub(crate) fn new(workers: usize, pace: Pace) -> Self {
         Self {
-            gate: Gate::new(workers, spin),
+            gate: Gate::new(workers, pace),
             next: Line(AtomicUsize::new(0)),
             held: Line(AtomicBool::new(false)),
             job: UnsafeCell::new(Job { task: &|_, _| {}, tasks: 0, place: probe::Place::here() }),
@@ -78,8 +79,8 @@ impl Crew {
             let Job { task, tasks, place } = self.job.with(|job| unsafe { *job });
             server.enter(place);
             // SAFETY: as above, and the caller's own borrow of it is shared too.
-            let panicked =
-                self.work(participant, Some(&seen), unsafe { &*task }, tasks) && keep!("crew_panic_unmarked");
+            let panicked = self.work(participant, Some(&mut seen), unsafe { &*task }, tasks)
+                && keep!("crew_panic_unmarked");
             server.leave();
             let mark = || {
                 if panicked {
@@ -143,13 +144,19 @@ impl Crew {
 
     /// Claims and runs tasks until none is left; returns whether one panicked here. A worker, who has `entered` by the
     /// gate, calls others to what is left beyond its first task; the caller's first task is 0.
-    fn work(&self, participant: usize, entered: Option<&Seen>, task: &Task<'_>, tasks: usize) -> bool {
+    fn work(&self, participant: usize, entered: Option<&mut Seen>, task: &Task<'_>, tasks: usize) -> bool {
         let current = Cell::new(0);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let mut index = entered.map_or(0, |_| self.claim());
+            let mut index = 0;
             if let Some(seen) = entered {
-                self.gate.call(seen, tasks.saturating_sub(index + 1));
+                index = self.claim();
+                if index >= tasks {
+                    seen.late = true;
+                    return;
+                }
+                self.gate.call(seen, tasks - index - 1);
             }
+            let mut relief = Relief::new(&self.gate);
             while index < tasks {
                 current.set(index);
                 task(participant, index);
@@ -157,6 +164,7 @@ impl Crew {
                     break;
                 }
                 index = self.claim();
+                relief.look(&self.gate, tasks.saturating_sub(index + 1));
             }
         }));
         let Err(payload) = outcome else { return false };
@@ -188,6 +196,45 @@ impl Crew {
             let index = self.next.load(Ordering::Relaxed);
             self.next.store(index + 1, Ordering::Relaxed);
             index
+        }
+    }
+}
+
+/// Sees to it that a region whose tasks take long gets more threads than there are cores, if the team has them: its
+/// tasks may wait for a disk, and the system shares out the cores as well as it can.
+struct Relief {
+    /// When it is due, and since when.
+    due: Option<(Duration, Instant)>,
+    /// Tasks until the clock is read again: reading it takes as long as a small task.
+    skip: u32,
+}
+
+/// Tasks between two readings of the clock while they are short.
+const SHORT_TASKS: u32 = 15;
+
+impl Relief {
+    #[inline]
+    fn new(gate: &Gate) -> Self {
+        Self { due: gate.relief().map(|after| (after, Instant::now())), skip: 0 }
+    }
+
+    /// Between two tasks of one participant, with so many left to others.
+    #[inline]
+    fn look(&mut self, gate: &Gate, helpers: usize) {
+        if let Some((after, since)) = &mut self.due
+            && helpers > 0
+        {
+            if self.skip > 0 {
+                self.skip -= 1;
+                return;
+            }
+            let passed = since.elapsed();
+            if passed >= *after {
+                *since = Instant::now();
+                gate.relieve(helpers);
+            } else if passed < *after / (4 * SHORT_TASKS) {
+                self.skip = SHORT_TASKS;
+            }
         }
     }
 }

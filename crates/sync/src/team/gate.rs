@@ -10,12 +10,15 @@
 //! caller closes the gate once no task is left, after which nobody can enter, and waits until `active` is zero. Nobody
 //! ever waits for a worker that did not enter, so a parked or descheduled one costs its help and nothing else.
 //!
+//! No more workers are kept awake than have a core: others sleep as soon as they are done, and are called when tasks
+//! take long. With that, eight threads on two cores compute as fast as two.
+//!
 //! Both kinds of sleep are announced *in the word* by compare-and-swap, so that the announcement and the event it
 //! waits for are ordered by the word itself: either the opener sees the sleeper, or the sleeper sees the opening. No
 //! argument needs a total order over several atomics, so nothing here is `SeqCst` and there is no stand-alone fence.
 
 use crate::shim::{AtomicU64, Condvar, Line, Mutex, Ordering, in_order, keep, lock, wait_while, weaken};
-use crate::spin::Spin;
+use crate::spin::{Pace, Spin};
 use std::time::Duration;
 
 /// Sleepers that a worker wakes when it enters: with two, all are awake after a number of turns that grows as the
@@ -57,6 +60,8 @@ pub(crate) struct Seen {
     generation: u64,
     /// The word by which it entered.
     word: u64,
+    /// It came too late: regions are so small at the moment that looking for them costs more than it helps.
+    pub(crate) late: bool,
 }
 
 /// The gate; see the module text.
@@ -70,12 +75,14 @@ pub(crate) struct Gate {
     region: Condvar,
     drained: Condvar,
     workers: u64,
-    spin: Duration,
+    /// Most workers that are to be awake: as many as have a core beside the caller's.
+    awake: u64,
+    pace: Pace,
 }
 
 impl Gate {
-    /// A closed gate for `workers` workers, each wait spinning for at most `spin` before it parks.
-    pub(crate) fn new(workers: usize, spin: Duration) -> Self {
+    /// A closed gate for `workers` workers, who wait at this pace.
+    pub(crate) fn new(workers: usize, pace: Pace) -> Self {
         assert!(workers <= MOST_WORKERS, "{workers} workers, a gate counts {MOST_WORKERS}");
         Self {
             word: Line(AtomicU64::new(0)),
@@ -84,12 +91,14 @@ impl Gate {
             region: Condvar::new(),
             drained: Condvar::new(),
             workers: workers as u64,
-            spin,
+            awake: workers.min(pace.awake) as u64,
+            pace,
         }
     }
 
-    /// Opens the next region, for `helpers` workers at most, and wakes one sleeper if more are needed than are awake.
-    /// Whoever enters wakes the next ones, see [`Gate::call`]: the caller pays for one wake-up, whatever the number.
+    /// Opens the next region, for `helpers` workers at most, and wakes one sleeper if more are needed than are awake
+    /// and there is a core for it. Whoever enters wakes the next ones, see [`Gate::call`]: the caller pays for one
+    /// wake-up, whatever the number.
     ///
     /// Only the holder of the team calls this, with the gate closed and nobody active; what it wrote before is
     /// visible to every worker that enters.
@@ -98,7 +107,7 @@ impl Gate {
         let woken = loop {
             let sleeping = asleep(word);
             let awake = self.workers - sleeping;
-            let woken = u64::from(helpers as u64 > awake && sleeping > 0);
+            let woken = u64::from(self.awake.min(helpers as u64) > awake && sleeping > 0);
             let kept = word & (SHUTDOWN | ASLEEP);
             let step = if keep!("gate_generation_kept") { GENERATION_ONE } else { 0 };
             let generation = (word & !(GENERATION_ONE - 1)).wrapping_add(step);
@@ -119,14 +128,39 @@ impl Gate {
     }
 
     /// Wakes sleepers for the region that the calling worker is in and that could use `helpers` more: [`CALLED`] at
-    /// most, and none while there are as many awake outside as are needed.
+    /// most, none while there are as many awake outside as are needed, and none without a core.
     pub(crate) fn call(&self, seen: &Seen, helpers: usize) {
-        let mut word = seen.word;
+        let most = if keep!("gate_call_silent") { CALLED } else { 0 };
+        self.call_up_to(seen.word, helpers, self.awake, most);
+    }
+
+    /// Wakes one sleeper for the region that the caller or a worker is in and that could use `helpers` more, core or
+    /// no core: its tasks take long, and may be waiting for something else than a core.
+    #[cold]
+    pub(crate) fn relieve(&self, helpers: usize) {
+        let most = u64::from(keep!("gate_relieve_silent"));
+        // By an addition, which reads the newest word: in an old one, somebody who has claimed a task may still be
+        // outside and count for a helper.
+        let word = if keep!("gate_relieve_stale") {
+            self.word.fetch_add(0, Ordering::Relaxed)
+        } else {
+            self.word.load(Ordering::Relaxed)
+        };
+        self.call_up_to(word, helpers, self.workers, most);
+    }
+
+    /// The time after which [`Gate::relieve`] is due; none, where all workers may be awake anyway.
+    pub(crate) fn relief(&self) -> Option<Duration> {
+        (self.workers > self.awake).then_some(self.pace.relief)
+    }
+
+    fn call_up_to(&self, mut word: u64, helpers: usize, limit: u64, most: u64) {
         let woken = loop {
             let sleeping = asleep(word);
-            let awake = self.workers.saturating_sub(sleeping + (word & ACTIVE));
-            let wanted = if keep!("gate_call_silent") { helpers as u64 } else { 0 };
-            let woken = wanted.saturating_sub(awake).min(sleeping).min(CALLED);
+            let awake = self.workers.saturating_sub(sleeping);
+            let outside = awake.saturating_sub(word & ACTIVE);
+            let room = limit.saturating_sub(awake);
+            let woken = (helpers as u64).saturating_sub(outside).min(sleeping).min(room).min(most);
             if woken == 0 {
                 return;
             }
@@ -154,7 +188,10 @@ impl Gate {
     ///
     /// Whoever gets `true` owes one [`Gate::leave`].
     pub(crate) fn enter(&self, seen: &mut Seen) -> bool {
-        let mut spin = Spin::new(self.spin);
+        let mut spin = Spin::new(self.pace.spin);
+        if seen.late {
+            spin = spin.seldom();
+        }
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             let generation = word >> GENERATION_SHIFT;
@@ -170,12 +207,12 @@ impl Gate {
                 };
                 match entered {
                     Ok(_) => {
-                        *seen = Seen { generation, word: word + ACTIVE_ONE };
+                        *seen = Seen { generation, word: word + ACTIVE_ONE, late: false };
                         return true;
                     }
                     Err(now) => word = now,
                 }
-            } else if spin.again() {
+            } else if self.workers - asleep(word) <= self.awake && spin.again() {
                 word = self.word.load(Ordering::Relaxed);
             } else {
                 word = self.sleep(word);
@@ -233,7 +270,9 @@ impl Gate {
         // Subtracted, for the bit is set: an `and` that returns the word is a loop on x86.
         let open = if keep!("gate_close_left_open") { OPEN } else { 0 };
         let mut word = self.word.fetch_sub(open, weaken!("gate_close_relaxed", Acquire)) - open;
-        let mut spin = Spin::new(self.spin);
+        // Among more than have a core, the awaited one may be waiting for this one's.
+        let crowded = word & ACTIVE > self.awake;
+        let mut spin = Spin::new(if crowded { Duration::ZERO } else { self.pace.spin });
         while word & ACTIVE != 0 && keep!("gate_close_no_wait") {
             word = if spin.again() {
                 self.word.load(weaken!("gate_drain_relaxed", Acquire))
@@ -289,9 +328,9 @@ mod tests {
 
     #[test]
     fn generations_begin_again_and_touch_nothing_else() {
-        let gate = Gate::new(1, Duration::ZERO);
+        let gate = Gate::new(1, Pace::parking(1));
         gate.word.store(!(GENERATION_ONE - 1), Ordering::Relaxed);
-        let mut seen = Seen { generation: 1, word: 0 };
+        let mut seen = Seen { generation: 1, ..Seen::default() };
         for generation in 0..3 {
             gate.open(1);
             assert_eq!(gate.word.load(Ordering::Relaxed), generation << GENERATION_SHIFT | OPEN);

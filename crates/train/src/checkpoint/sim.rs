@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
-use selvedge_sync::lock::Mutex;
+use selvedge_sync::lock::RwLock;
 
 use crate::checkpoint::{Store, StoreFile};
 use crate::order::Order;
@@ -62,7 +62,7 @@ selvedge_sync::lock_ranks! {
 /// The file system. Clones are the same one.
 #[derive(Clone, Debug)]
 pub(super) struct SimStore {
-    disk: Arc<Mutex<Disk, DiskRank>>,
+    disk: Arc<RwLock<Disk, DiskRank>>,
 }
 
 impl SimStore {
@@ -72,26 +72,31 @@ impl SimStore {
     }
 
     fn over(disk: Disk) -> Self {
-        Self { disk: Arc::new(Mutex::new(disk)) }
+        Self { disk: Arc::new(RwLock::new(disk)) }
     }
 
     fn with<R>(&self, work: impl FnOnce(&mut Disk) -> R) -> R {
-        work(&mut self.disk.lock())
+        work(&mut self.disk.write())
+    }
+
+    /// As others may look at the same time.
+    fn see<R>(&self, look: impl FnOnce(&Disk) -> R) -> R {
+        look(&self.disk.read())
     }
 
     /// An independent copy as it is now, on which `fault` is going to happen.
     pub(super) fn fork(&self, fault: Fault) -> Self {
-        Self::over(Disk { fault, log: Vec::new(), ..self.with(|disk| disk.clone()) })
+        Self::over(Disk { fault, log: Vec::new(), ..self.see(Disk::clone) })
     }
 
     /// The operations that change something, in order, since the last fork.
     pub(super) fn log(&self) -> Vec<&'static str> {
-        self.with(|disk| disk.log.clone())
+        self.see(|disk| disk.log.clone())
     }
 
     /// The disk as it is found after the crash: all that is there now is durable.
     pub(super) fn after(&self, crash: Crash) -> Self {
-        let mut disk = self.with(|disk| disk.clone());
+        let mut disk = self.see(Disk::clone);
         let mut draws = 0;
         // An even draw, the same for the same crash and disk.
         let mut draw = |most: u64| match crash {
@@ -246,16 +251,16 @@ impl Store for SimStore {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        self.with(|disk| Ok(disk.folder(path)?.keys().cloned().collect()))
+        self.see(|disk| match &disk.nodes[disk.find(path)?] {
+            Node::Folder { seen, .. } => Ok(seen.keys().cloned().collect()),
+            Node::File { .. } => Err(ErrorKind::NotADirectory.into()),
+        })
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.with(|disk| {
-            let at = disk.find(path)?;
-            match &disk.nodes[at] {
-                Node::File { seen, .. } => Ok(seen.clone()),
-                Node::Folder { .. } => Err(ErrorKind::IsADirectory.into()),
-            }
+        self.see(|disk| match &disk.nodes[disk.find(path)?] {
+            Node::File { seen, .. } => Ok(seen.clone()),
+            Node::Folder { .. } => Err(ErrorKind::IsADirectory.into()),
         })
     }
 }

@@ -4,6 +4,7 @@ use super::{Cycle, Diagnosis, InstrumentSettings, Instruments};
 use crate::kind::Kind;
 use crate::probe::{Held, Object};
 use crate::shim::{Condvar, Mutex, lock, wait_while};
+use crate::spin::Pace;
 use crate::{Latch, OwnedThread, Team, phase};
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -229,7 +230,7 @@ fn a_lost_wake_up_at_the_end_of_a_region_is_told_from_the_report() {
     let hangs = OwnedThread::spawn("outer", move || {
         let _main = instruments.enter("main");
         // Nobody looks before it sleeps, so that the caller needs the notification.
-        let team = Team::with_spin(2, Duration::ZERO).unwrap();
+        let team = Team::with_pace(2, Pace::parking(1)).unwrap();
         let both = std::sync::Barrier::new(2);
         team.parallel(2, |index| {
             both.wait();
