@@ -63,7 +63,7 @@ fn loom_rwlock_excludes() {
 /// A thread that reads twice, with a writer that comes in between and queues: refused at once, where parking_lot#212 and
 /// candle#3878 wait for ever. Two threads may read at once, and the writer gets its turn.
 ///
-/// 3 threads, at most 2 preemptions: 6,900 schedules, 0.4 s. Kills `lock_order_equal`.
+/// 3 threads, at most 2 preemptions: 6,900 schedules, 0.5 s. Kills `lock_order_equal`.
 #[test]
 fn loom_rwlock_parking_lot_212() {
     explore_loads("loom_rwlock_parking_lot_212", 2, || {

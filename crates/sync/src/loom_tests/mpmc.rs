@@ -41,7 +41,7 @@ fn loom_mpmc_one_place() {
 
 /// Two producers that meet at one position both get their items in, each once.
 ///
-/// 3 threads, at most 4 preemptions, order of loads: 22,531 schedules, 1.5 s. Kills `mpmc_push_torn`.
+/// 3 threads, at most 4 preemptions, order of loads: 22,531 schedules, 1.4 s. Kills `mpmc_push_torn`.
 #[test]
 fn loom_mpmc_two_producers() {
     explore_loads("loom_mpmc_two_producers", 4, || {
@@ -64,7 +64,7 @@ fn loom_mpmc_two_producers() {
 /// No item is popped twice and none is lost, as happened to crossbeam's deque (crossbeam#726), while the queue goes on
 /// into its next lap.
 ///
-/// 3 threads, at most 3 preemptions, order of loads: 4,114 schedules, 0.3 s. Kills `mpmc_pop_torn`.
+/// 3 threads, at most 3 preemptions, order of loads: 4,114 schedules, 0.2 s. Kills `mpmc_pop_torn`.
 #[test]
 fn loom_mpmc_crossbeam_726() {
     explore_loads("loom_mpmc_crossbeam_726", 3, || {

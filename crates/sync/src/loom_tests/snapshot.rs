@@ -109,7 +109,7 @@ fn loom_snapshot_arc_swap_164() {
 /// Reads while two versions are published: each is whole, none goes back, each version but the newest is dropped once,
 /// and pockets are filled again only after the reader's last look.
 ///
-/// 2 threads, no bound on preemptions: 6,044 schedules, 0.3 s. Kills `snapshot_leave_relaxed`, `snapshot_old_blind`,
+/// 2 threads, no bound on preemptions: 6,044 schedules, 0.2 s. Kills `snapshot_leave_relaxed`, `snapshot_old_blind`,
 /// `snapshot_look_relaxed`, `snapshot_post_no_acquire`.
 #[test]
 fn loom_snapshot_two_versions() {
@@ -153,7 +153,7 @@ fn loom_snapshot_is_fresh() {
 
 /// A reader that stays in and renews its guard leaves each version as it moves on.
 ///
-/// 2 threads, no bound on preemptions: 7,733 schedules, 0.4 s. Kills `snapshot_renew_kept`.
+/// 2 threads, no bound on preemptions: 7,733 schedules, 0.3 s. Kills `snapshot_renew_kept`.
 #[test]
 fn loom_snapshot_renews() {
     explore("loom_snapshot_renews", ALL, || {
