@@ -151,7 +151,7 @@ impl Barrier {
     #[track_caller]
     pub fn named(names: impl IntoIterator<Item = impl Into<String>>) -> (Self, Vec<Party>) {
         let names: Box<[String]> = names.into_iter().map(Into::into).collect();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = spin::cores();
         let crowded = names.len() > cores;
         Self::with_spin(names, if crowded { spin::YIELDING } else { spin::budget(1, cores) }, crowded)
     }

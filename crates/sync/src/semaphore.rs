@@ -125,8 +125,7 @@ impl Semaphore {
     /// When there are 2^62 permits or more.
     #[track_caller]
     pub fn new(permits: usize) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::with_spin(permits, spin::budget(2, cores))
+        Self::with_spin(permits, spin::budget(2, spin::cores()))
     }
 
     /// The permits of a lock: who waits does so because of who holds them.

@@ -11,7 +11,9 @@ const BUDGET: Duration = Duration::from_micros(30);
 const RELIEF: Duration = Duration::from_millis(1);
 
 /// How long one who offers its core to others goes on looking: some turns of all threads on few cores.
-pub(crate) const YIELDING: Duration = Duration::from_micros(100);
+/// Under a model checker a model says itself who looks how often.
+pub(crate) const YIELDING: Duration =
+    if cfg!(any(loom, shuttle)) { Duration::ZERO } else { Duration::from_micros(100) };
 
 /// Looks between two readings of the clock.
 #[cfg(not(any(loom, shuttle)))]
@@ -24,6 +26,11 @@ const SELDOM: u32 = 16;
 /// Doublings of a pause.
 #[cfg(not(any(loom, shuttle)))]
 const MOST_PAUSES: u32 = 6;
+
+/// Cores that this process may use. One under a model checker: what a model explores is not to depend on the machine.
+pub(crate) fn cores() -> usize {
+    if cfg!(any(loom, shuttle)) { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) }
+}
 
 /// The spin budget of a team of `threads` on `cores`: none when somebody needed may have no core to run on, for then
 /// spinning only burns the time slice that the awaited thread is waiting for.

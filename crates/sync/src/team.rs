@@ -8,7 +8,7 @@ use crate::parts::Parts;
 use crate::probe::{self, Place, Region};
 use crate::process;
 use crate::shim::{self, Arc};
-use crate::spin::Pace;
+use crate::spin::{self, Pace};
 use crate::thread::{Joined, OwnedThread};
 use crew::{Crew, Panicked};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -56,8 +56,7 @@ impl Team {
     /// started have been joined then.
     #[track_caller]
     pub fn new(threads: usize) -> Result<Self, TeamError> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::with_pace(threads, Pace::on(cores))
+        Self::with_pace(threads, Pace::on(spin::cores()))
     }
 
     #[track_caller]

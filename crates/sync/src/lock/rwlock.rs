@@ -54,8 +54,7 @@ impl<T, R: Rank> RwLock<T, R> {
     /// A lock that nobody holds.
     #[track_caller]
     pub fn new(value: T) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::with_spin(value, spin::budget(2, cores))
+        Self::with_spin(value, spin::budget(2, spin::cores()))
     }
 
     #[track_caller]
