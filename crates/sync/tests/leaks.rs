@@ -19,7 +19,7 @@ fn threads_are_gone_when_their_owner_is() {
         return a_team_that_cannot_be_built_leaves_none();
     }
     every_owner();
-    if cfg!(any(sanitizer = "thread", sanitizer = "address")) {
+    if cfg!(any(sanitizer = "thread", sanitizer = "address", sanitizer = "leak")) {
         // Their shadow of the memory takes more address space than the limit below leaves.
         return;
     }
