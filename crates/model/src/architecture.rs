@@ -232,7 +232,7 @@ pub(crate) fn attend<T: Real>(
         Attend::Cached { cache, first } => {
             let (q_end, k_end) = (shape.query_cols(), shape.query_cols() + shape.kv_cols());
             let (k, v) = (qkv.slice(s![.., q_end..k_end]), qkv.slice(s![.., k_end..]));
-            cache.store(cx.team(), first, k, v);
+            cache.store(cx, first, k, v);
             attention::forward_cached(cx, out, lse, qkv.slice(s![.., ..q_end]), cache, shape, first);
         }
     }

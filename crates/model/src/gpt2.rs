@@ -305,14 +305,8 @@ impl Gpt2 {
         let (w, b) = (p.norm_2_weight.row(), p.norm_2_bias.row());
         let (mean, rstd) = (flat(&mut a.mean_2), flat(&mut a.rstd_2));
         layernorm::forward(cx, a.norm_2.view_mut(), mean, rstd, a.mid.view(), w, b, eps);
-        linear::forward(
-            cx,
-            a.up.view_mut(),
-            a.norm_2.view(),
-            p.mlp_up_weight.operand(),
-            Some(p.mlp_up_bias.row()),
-        );
-        gelu::forward(cx, a.gelu.view_mut(), a.up.view(), self.form);
+        let (w, b) = (p.mlp_up_weight.operand(), p.mlp_up_bias.row());
+        gelu::linear_forward(cx, a.gelu.view_mut(), a.up.view_mut(), a.norm_2.view(), w, b, self.form);
         let bias = Some(p.mlp_down_bias.row());
         linear::forward(cx, proj.view_mut(), a.gelu.view(), p.mlp_down_weight.operand(), bias);
         residual::forward(cx, out, a.mid.view(), proj.view());
@@ -332,9 +326,10 @@ impl Gpt2 {
         shape: &attention::Shape,
     ) {
         let Back { dnorm, dqkv, dattn, dup } = back;
-        let (dw, db) = (&mut d.mlp_down_weight, Some(&mut d.mlp_down_bias));
-        linear_backward(cx, dup.view_mut(), dw, db, dres.view(), a.gelu.view(), &p.mlp_down_weight);
-        gelu::backward(cx, dup.view_mut(), a.up.view(), self.form);
+        let (dw, db) = (d.mlp_down_weight.view_mut(), Some(d.mlp_down_bias.row_mut(0)));
+        linear::backward_weight(cx, dw, db, dres.view(), a.gelu.view());
+        let w = p.mlp_down_weight.view;
+        gelu::linear_backward(cx, dup.view_mut(), dres.view(), w, a.up.view(), self.form);
         let (dw, db) = (&mut d.mlp_up_weight, Some(&mut d.mlp_up_bias));
         linear_backward(cx, dnorm.view_mut(), dw, db, dup.view(), a.norm_2.view(), &p.mlp_up_weight);
         let (dw, db) = (d.norm_2_weight.row_mut(0), d.norm_2_bias.row_mut(0));

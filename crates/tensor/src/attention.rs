@@ -56,11 +56,6 @@ impl Shape {
         1.0 / (self.head_size as f64).sqrt()
     }
 
-    /// Elements a value row takes in packed form.
-    fn value_stride(&self) -> usize {
-        self.head_size.next_multiple_of(16)
-    }
-
     #[track_caller]
     fn check(&self) {
         assert!(

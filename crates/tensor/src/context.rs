@@ -92,12 +92,6 @@ impl<T: Real> Runner<'_, T> {
         self.team
     }
 
-    /// Runs `task(index, part)` for each part.
-    #[track_caller]
-    pub(crate) fn for_each<P: Parts>(&self, parts: P, task: impl Fn(usize, P::Part) + Sync) {
-        self.team.parallel_parts(parts, task);
-    }
-
     /// Runs `task(index, part, scratch)` for each part; the scratch is the running thread's own, aligned.
     #[track_caller]
     pub(crate) fn for_each_with_scratch<P: Parts>(

@@ -1,11 +1,13 @@
 //! GELU (Hendrycks, Gimpel 2016): x·Φ(x), exactly by erf or by the tanh approximation GPT-2 uses.
 
-use ndarray::{ArrayView2, ArrayViewMut2};
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2};
 use selvedge_sync::chunks;
 
 use crate::isa::dispatch;
+use crate::matmul::product_then;
 use crate::residual::ELEMENTS;
-use crate::{Context, Real};
+use crate::tile::Strided;
+use crate::{Context, Init, Operand, Real};
 
 /// Which form of the function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +55,62 @@ pub fn backward<T: Real>(
         match form {
             Form::Tanh => backward_tanh(isa, dx, x),
             Form::Exact => backward_exact(isa, dx, x),
+        }
+    });
+}
+
+/// up (N, F) = x (N, C) · Wᵀ + b and y (N, F) = gelu(up): each element's function is taken while its sum is at hand.
+///
+/// # Panics
+/// On shapes that do not fit, and on a bias whose elements are not adjacent.
+#[track_caller]
+pub fn linear_forward<'a, T: Real>(
+    cx: &mut Context<T>,
+    y: ArrayViewMut2<'_, T>,
+    up: ArrayViewMut2<'_, T>,
+    x: ArrayView2<'_, T>,
+    w_t: impl Into<Operand<'a, T>>,
+    bias: ArrayView1<'_, T>,
+    form: Form,
+) {
+    let init = Init::Bias(bias.to_slice().expect("a bias is contiguous"));
+    let isa = cx.isa();
+    let forward = match form {
+        Form::Tanh => forward_tanh,
+        Form::Exact => forward_exact,
+    };
+    product_then(cx, up, init, x, w_t, Some(y), |_, up, y| {
+        let mut y = y.expect("a matrix beside the product");
+        for row in 0..up.rows() {
+            forward(isa, y.row_mut(row), up.row(row));
+        }
+    });
+}
+
+/// dup (N, F) = (dy (N, C) · W) ∘ gelu′(up), with W (C, F): the gradient of `up` given that of a linear layer's output
+/// over gelu(up).
+///
+/// # Panics
+/// On shapes that do not fit.
+#[track_caller]
+pub fn linear_backward<T: Real>(
+    cx: &mut Context<T>,
+    dup: ArrayViewMut2<'_, T>,
+    dy: ArrayView2<'_, T>,
+    w: ArrayView2<'_, T>,
+    up: ArrayView2<'_, T>,
+    form: Form,
+) {
+    assert_eq!(dup.dim(), up.dim(), "gelu gradient and input");
+    let (isa, up) = (cx.isa(), Strided::from(up));
+    let backward = match form {
+        Form::Tanh => backward_tanh,
+        Form::Exact => backward_exact,
+    };
+    product_then(cx, dup, Init::Zero, dy, w, None, |(first, col), dup, _| {
+        let up = up.window(first, dup.rows(), col, dup.cols());
+        for row in 0..dup.rows() {
+            backward(isa, dup.row_mut(row), up.row(row));
         }
     });
 }
@@ -124,6 +182,28 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(12))]
+        #[test]
+        fn after_a_product_it_is_what_it_is_alone(
+            (n, c, f) in (1usize..30, 1usize..20, 1usize..80), seed in any::<u64>(), exact in any::<bool>(),
+        ) {
+            let form = if exact { Form::Exact } else { Form::Tanh };
+            let (x, w, b) = (random::<f32>(seed, (n, c)), random(seed ^ 1, (f, c)), random(seed ^ 2, (1, f)));
+            let cx = &mut Context::new(selvedge_sync::Team::new(2).unwrap(), crate::Isa::detect());
+            let (mut up, mut y) = (Array2::zeros((n, f)), Array2::zeros((n, f)));
+            crate::linear::forward(cx, up.view_mut(), x.view(), w.t(), Some(b.row(0)));
+            forward(cx, y.view_mut(), up.view(), form);
+            let (mut up_fused, mut y_fused) = (Array2::zeros((n, f)), Array2::zeros((n, f)));
+            linear_forward(cx, y_fused.view_mut(), up_fused.view_mut(), x.view(), w.t(), b.row(0), form);
+            prop_assert_eq!((&up, &y), (&up_fused, &y_fused));
+
+            let (dy, down) = (random(seed ^ 3, (n, c)), random(seed ^ 4, (c, f)));
+            let (mut dup, mut dup_fused) = (Array2::zeros((n, f)), Array2::zeros((n, f)));
+            crate::linear::backward_input(cx, dup.view_mut(), Init::Zero, dy.view(), down.view());
+            backward(cx, dup.view_mut(), up.view(), form);
+            linear_backward(cx, dup_fused.view_mut(), dy.view(), down.view(), up.view(), form);
+            prop_assert_eq!(dup, dup_fused);
+        }
+
         #[test]
         fn backward_agrees_with_differences((n, c) in (1usize..5, 1usize..40), seed in any::<u64>(), exact in any::<bool>()) {
             let form = if exact { Form::Exact } else { Form::Tanh };

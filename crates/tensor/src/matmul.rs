@@ -5,12 +5,15 @@
 //! loads it back, which changes no bit; tiles, threads, instruction sets and the number of rows only
 //! choose *where* a chain is computed. So the product of one row equals that row of the product of many.
 
-pub(crate) mod kernel;
-pub(crate) mod pack;
+mod kernel;
+mod pack;
+mod plan;
 mod product;
+mod turn;
 
 pub use pack::Packed;
 pub use product::{Init, Operand, product};
-pub(crate) use product::{block_product, block_scratch};
 
-pub(crate) use kernel::{TileShape, tile_chain};
+pub(crate) use kernel::{Kernel, ROWS, block};
+pub(crate) use product::product_then;
+pub(crate) use turn::turn;

@@ -4,14 +4,17 @@ use std::fmt::{Debug, Display};
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
 use crate::math;
+use crate::matmul::Kernel;
 
 /// A floating-point element. `f32` is what models compute in; `f64` runs the same kernels for
 /// central-difference checks.
 ///
 /// Every method gives the same bits under every instruction set: arithmetic is IEEE, `mul_add` is
 /// fused, and the transcendental functions are our own polynomials (f32) or software ones (f64).
+#[expect(private_bounds, reason = "no other number types: kernels are written for these two")]
 pub trait Real:
-    Copy
+    Kernel
+    + Copy
     + Debug
     + Display
     + Default
@@ -33,8 +36,6 @@ pub trait Real:
     const ONE: Self;
     /// −∞, the score of a masked key.
     const NEG_INFINITY: Self;
-    /// Columns of the widest register tile for this type (see [`crate::matmul`]).
-    const WIDE: bool;
 
     /// Nearest value.
     fn from_f64(value: f64) -> Self;
@@ -66,7 +67,6 @@ impl Real for f32 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     const NEG_INFINITY: Self = f32::NEG_INFINITY;
-    const WIDE: bool = true;
 
     #[inline(always)]
     fn from_f64(value: f64) -> Self {
@@ -110,7 +110,6 @@ impl Real for f64 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
     const NEG_INFINITY: Self = f64::NEG_INFINITY;
-    const WIDE: bool = false;
 
     #[inline(always)]
     fn from_f64(value: f64) -> Self {

@@ -1,12 +1,141 @@
-//! Rectangles of a row-major matrix, handed out to tasks so that no two overlap.
+//! Rectangles of matrices: strided ones to read, and row-major ones to write, handed out to tasks so that no two overlap.
 #![expect(unsafe_code, reason = "disjoint strided rectangles cannot be expressed by slices")]
 
 use std::marker::PhantomData;
 
-use ndarray::ArrayViewMut2;
+use ndarray::{ArrayView2, ArrayViewMut2};
 use selvedge_sync::Parts;
 
 use crate::Real;
+
+/// Shared access to a matrix of any strides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Strided<'a, T> {
+    start: *const T,
+    rows: usize,
+    cols: usize,
+    row_step: isize,
+    col_step: isize,
+    _shared: PhantomData<&'a T>,
+}
+
+// SAFETY: shared access to elements, like `&[T]`.
+unsafe impl<T: Sync> Send for Strided<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Strided<'_, T> {}
+
+impl<'a, T> From<ArrayView2<'a, T>> for Strided<'a, T> {
+    fn from(view: ArrayView2<'a, T>) -> Self {
+        let (rows, cols) = view.dim();
+        let (row_step, col_step) = (view.strides()[0], view.strides()[1]);
+        Strided { start: view.as_ptr(), rows, cols, row_step, col_step, _shared: PhantomData }
+    }
+}
+
+impl<'a, T: Copy> Strided<'a, T> {
+    /// `rows` by `cols` elements of `data`, rows and columns so many elements apart.
+    ///
+    /// # Panics
+    /// If they do not fit into `data`.
+    #[inline]
+    pub(crate) fn new(data: &'a [T], rows: usize, cols: usize, row_step: usize, col_step: usize) -> Self {
+        let end = if rows > 0 && cols > 0 { (rows - 1) * row_step + (cols - 1) * col_step + 1 } else { 0 };
+        assert!(
+            end <= data.len(),
+            "matrix {rows}x{cols} with steps {row_step} and {col_step} in {} elements",
+            data.len()
+        );
+        Strided {
+            start: data.as_ptr(),
+            rows,
+            cols,
+            // Steps of more than the data are those of one row or column, and never taken.
+            row_step: row_step.min(data.len()).cast_signed(),
+            col_step: col_step.min(data.len()).cast_signed(),
+            _shared: PhantomData,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    #[inline(always)]
+    pub(crate) fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The first element; dangling if there is none.
+    #[inline(always)]
+    pub(crate) fn start(&self) -> *const T {
+        self.start
+    }
+
+    /// Elements from a row to the next.
+    #[inline(always)]
+    pub(crate) fn row_step(&self) -> isize {
+        self.row_step
+    }
+
+    /// Elements from a column to the next.
+    #[inline(always)]
+    pub(crate) fn col_step(&self) -> isize {
+        self.col_step
+    }
+
+    /// Whether the elements of a row lie side by side.
+    #[inline(always)]
+    pub(crate) fn has_adjacent_columns(&self) -> bool {
+        self.col_step == 1 || self.cols <= 1 || self.rows == 0
+    }
+
+    /// Rows become columns.
+    pub(crate) fn turned(self) -> Self {
+        let Strided { start, rows, cols, row_step, col_step, _shared } = self;
+        Strided { start, rows: cols, cols: rows, row_step: col_step, col_step: row_step, _shared }
+    }
+
+    /// Rows `first..first + rows`, columns `col..col + cols`.
+    ///
+    /// # Panics
+    /// If they reach outside.
+    #[inline(always)]
+    pub(crate) fn window(&self, first: usize, rows: usize, col: usize, cols: usize) -> Self {
+        assert!(
+            first + rows <= self.rows && col + cols <= self.cols,
+            "window {rows}x{cols} at ({first}, {col}) of {}x{}",
+            self.rows,
+            self.cols
+        );
+        let offset = first.cast_signed() * self.row_step + col.cast_signed() * self.col_step;
+        // Of an empty window the start may lie outside, and is not read.
+        Strided { start: self.start.wrapping_offset(offset), rows, cols, ..*self }
+    }
+
+    /// Row `r`, whose elements lie side by side.
+    ///
+    /// # Panics
+    /// If there is no such row, or its elements do not lie side by side.
+    #[inline(always)]
+    pub(crate) fn row(&self, r: usize) -> &'a [T] {
+        assert!(r < self.rows && self.has_adjacent_columns(), "row {r} of {}", self.rows);
+        let start = self.start.wrapping_offset(r.cast_signed() * self.row_step);
+        // SAFETY: the constructors keep `cols` adjacent elements there inside the borrow.
+        unsafe { std::slice::from_raw_parts(start, self.cols) }
+    }
+
+    /// The element at row `r` and column `c`.
+    ///
+    /// # Safety
+    /// Both are below the numbers of rows and columns.
+    #[inline(always)]
+    pub(crate) unsafe fn read(&self, r: usize, c: usize) -> T {
+        let offset = r.cast_signed() * self.row_step + c.cast_signed() * self.col_step;
+        // SAFETY: inside the borrow, by the caller's word and the constructors.
+        unsafe { *self.start.wrapping_offset(offset) }
+    }
+}
 
 /// Exclusive access to a rectangle of a row-major matrix.
 #[derive(Debug)]
@@ -51,6 +180,31 @@ impl<'a, T: Real> Tile<'a, T> {
         self.cols
     }
 
+    /// The first element.
+    #[inline(always)]
+    pub(crate) fn start(&mut self) -> *mut T {
+        self.start
+    }
+
+    /// Elements from a row to the next.
+    #[inline(always)]
+    pub(crate) fn row_step(&self) -> usize {
+        self.stride
+    }
+
+    /// Tells the processor that rows `first..first + rows` of columns `col..col + cols` are about to be used.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, first: usize, rows: usize, col: usize, cols: usize) {
+        #[cfg(target_arch = "x86_64")]
+        for row in first..first + rows {
+            for col in (col..col + cols).step_by(64 / size_of::<T>()) {
+                let at = self.start.wrapping_add(row * self.stride + col);
+                // SAFETY: a hint, which may name any address.
+                unsafe { core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(at.cast()) };
+            }
+        }
+    }
+
     /// Row `r` of the rectangle.
     #[inline(always)]
     pub(crate) fn row(&self, r: usize) -> &[T] {
@@ -67,6 +221,14 @@ impl<'a, T: Real> Tile<'a, T> {
         let start = self.start.wrapping_add(r * self.stride);
         // SAFETY: as in `row`; exclusive through `&mut self`.
         unsafe { std::slice::from_raw_parts_mut(start, self.cols) }
+    }
+
+    /// Rows `first..first + rows`, borrowed from this tile.
+    ///
+    /// # Panics
+    /// If they reach outside it.
+    pub(crate) fn whole_rows(&mut self, first: usize, rows: usize) -> Tile<'_, T> {
+        self.window(first, rows, 0, self.cols)
     }
 
     /// Rows `first..first + rows`, columns `col..col + cols`, borrowed from this tile.
@@ -135,6 +297,48 @@ unsafe impl<'a, T: Real> Parts for Grid<'a, T> {
         // SAFETY: row and col lie inside the matrix, since index < len.
         let start = unsafe { self.whole.start.add(row * self.whole.stride + col) };
         Tile { start, rows, cols, stride: self.whole.stride, _exclusive: PhantomData }
+    }
+}
+
+/// A second matrix cut as a first one is, if there is one: its tiles go beside those of the first.
+#[derive(Debug)]
+pub(crate) struct Beside<'a, T> {
+    grid: Option<Grid<'a, T>>,
+    len: usize,
+}
+
+impl<'a, T: Real> Beside<'a, T> {
+    /// Cuts `view`, of shape `dim`, into tiles; without a view, every tile is `None`.
+    ///
+    /// # Panics
+    /// As [`Grid::new`], and if the view is of another shape.
+    #[track_caller]
+    pub(crate) fn new(
+        view: Option<ArrayViewMut2<'a, T>>,
+        dim: (usize, usize),
+        height: usize,
+        width: usize,
+    ) -> Self {
+        let len = dim.0.div_ceil(height) * dim.1.div_ceil(width);
+        let grid = view.map(|view| {
+            assert_eq!(view.dim(), dim, "a matrix beside one of another shape");
+            Grid::new(view, height, width)
+        });
+        Beside { grid, len }
+    }
+}
+
+// SAFETY: tiles of a grid, which are disjoint.
+unsafe impl<'a, T: Real> Parts for Beside<'a, T> {
+    type Part = Option<Tile<'a, T>>;
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    unsafe fn part(&self, index: usize) -> Option<Tile<'a, T>> {
+        // SAFETY: the caller hands each index out once, and the grid has as many parts as this.
+        self.grid.as_ref().map(|grid| unsafe { grid.part(index) })
     }
 }
 

@@ -1,13 +1,13 @@
 //! The backward: weights recomputed block by block from the saved log-sums.
 
-use ndarray::{ArrayView2, ArrayViewMut2, Axis, s};
+use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 
 use super::{BLOCK, Shape};
 use crate::context::carve;
 use crate::isa::dispatch;
-use crate::matmul::{block_product, block_scratch};
-use crate::reduce::sum_by2;
-use crate::tile::{Grid, Tile};
+use crate::matmul::{self, ROWS, turn};
+use crate::reduce::{LANES, sum_by2};
+use crate::tile::{Grid, Strided, Tile};
 use crate::{Context, Init, Isa, Real};
 
 /// dqkv (B·T, (H + 2·HKV)·D) is overwritten by the gradients of queries, keys and values, given dout
@@ -48,28 +48,26 @@ pub fn backward<T: Real>(
     let (dq, dkv) = dqkv.split_at(Axis(1), shape.query_cols());
     let (dk, dv) = dkv.split_at(Axis(1), shape.kv_cols());
     let parts = (Grid::new(dq, time, group * d), Grid::new(dk, time, d), Grid::new(dv, time, d));
-    let scratch = 2 * BLOCK * BLOCK + time + products_scratch(d) + 4 * BLOCK;
+    let scratch = 2 * BLOCK * BLOCK + 2 * d * BLOCK + time + 5 * BLOCK;
     let ([], mut runner) = cx.split([], scratch);
     let isa = runner.isa;
+    let (qkv, out, dout) = (Strided::from(qkv), Strided::from(out), Strided::from(dout));
     runner.for_each_with_scratch(parts, |index, (mut dq, mut dk, mut dv), scratch| {
         let (b, kv_head) = (index / shape.kv_heads, index % shape.kv_heads);
-        let rows = b * time..(b + 1) * time;
-        let head = |at: usize| qkv.slice(s![rows.clone(), at * d..(at + 1) * d]);
-        for tile in [&mut dk, &mut dv] {
+        let head = |at: usize| qkv.window(b * time, time, at * d, d);
+        for tile in [&mut dq, &mut dk, &mut dv] {
             zero(tile);
         }
-        zero(&mut dq);
         for member in 0..group {
             let q_head = kv_head * group + member;
-            let cols = q_head * d..(q_head + 1) * d;
             let one = Head {
                 isa,
                 scale: T::from_f64(shape.scale()),
                 q: head(q_head),
                 k: head(shape.heads + kv_head),
                 v: head(shape.heads + shape.kv_heads + kv_head),
-                out: out.slice(s![rows.clone(), cols.clone()]),
-                dout: dout.slice(s![rows.clone(), cols]),
+                out: out.window(b * time, time, q_head * d, d),
+                dout: dout.window(b * time, time, q_head * d, d),
                 lse: &lse[(b * shape.heads + q_head) * time..][..time],
             };
             let mut dq = dq.window(0, time, member * d, d);
@@ -78,68 +76,124 @@ pub fn backward<T: Real>(
     });
 }
 
-/// Scratch of the largest of the five products of a block.
-fn products_scratch(d: usize) -> usize {
-    let wide = block_scratch(BLOCK, d, BLOCK);
-    let deep = block_scratch(BLOCK, BLOCK, d);
-    wide.max(deep) + BLOCK
-}
-
 fn zero<T: Real>(tile: &mut Tile<'_, T>) {
     for row in 0..tile.rows() {
         tile.row_mut(row).fill(T::ZERO);
     }
 }
 
-/// One query head of one sequence: (T, D) views.
+/// One query head of one sequence: (T, D) matrices.
 struct Head<'a, T> {
     isa: Isa,
     scale: T,
-    q: ArrayView2<'a, T>,
-    k: ArrayView2<'a, T>,
-    v: ArrayView2<'a, T>,
-    out: ArrayView2<'a, T>,
-    dout: ArrayView2<'a, T>,
+    q: Strided<'a, T>,
+    k: Strided<'a, T>,
+    v: Strided<'a, T>,
+    out: Strided<'a, T>,
+    dout: Strided<'a, T>,
     lse: &'a [T],
 }
 
-impl<T: Real> Head<'_, T> {
-    fn backward(&self, dq: &mut Tile<'_, T>, dk: &mut Tile<'_, T>, dv: &mut Tile<'_, T>, scratch: &mut [T]) {
-        let (time, d) = self.q.dim();
-        let lens = [BLOCK * BLOCK, BLOCK * BLOCK, time, products_scratch(d)];
-        let [weights, slopes, dots, packs] = carve(scratch, lens);
-        for (row, dot) in dots.iter_mut().enumerate() {
-            let (out, dout) = (self.out.row(row).to_slice(), self.dout.row(row).to_slice());
-            *dot = row_dot(self.isa, out.unwrap_or_default(), dout.unwrap_or_default());
-        }
-        for row in (0..time).step_by(BLOCK) {
-            let rows = BLOCK.min(time - row);
-            let (q, dout) = (self.q.slice(s![row..row + rows, ..]), self.dout.slice(s![row..row + rows, ..]));
-            for key in (0..row + rows).step_by(BLOCK) {
-                let keys = BLOCK.min(time - key);
-                let (k, v) = (self.k.slice(s![key..key + keys, ..]), self.v.slice(s![key..key + keys, ..]));
-                let isa = self.isa;
-                let mut p = square(weights, rows, keys);
-                block_product(isa, packs, &mut Tile::new(p.view_mut()), Init::Zero, q, k.t());
-                let mut ds = square(slopes, rows, keys);
-                block_product(isa, packs, &mut Tile::new(ds.view_mut()), Init::Zero, dout, v.t());
-                for i in 0..rows {
-                    let visible = (row + i + 1).saturating_sub(key).min(keys);
-                    let (p, ds) = (&mut weights[i * keys..][..keys], &mut slopes[i * keys..][..keys]);
-                    slope_row(isa, p, ds, visible, self.lse[row + i], dots[row + i], self.scale);
-                }
-                let (p, ds) = (square(weights, rows, keys), square(slopes, rows, keys));
-                let (p, ds) = (p.view(), ds.view());
-                block_product(isa, packs, &mut dv.window(key, keys, 0, d), Init::Accumulate, p.t(), dout);
-                block_product(isa, packs, &mut dk.window(key, keys, 0, d), Init::Accumulate, ds.t(), q);
-                block_product(isa, packs, &mut dq.window(row, rows, 0, d), Init::Accumulate, ds, k);
-            }
-        }
+/// A block of up to 64 rows of queries against one of as many keys.
+#[derive(Clone, Copy)]
+struct Pair {
+    row: usize,
+    rows: usize,
+    key: usize,
+    keys: usize,
+}
+
+impl Pair {
+    /// Keys of the block that row `i` of the block may see.
+    fn visible(self, i: usize) -> usize {
+        (self.row + i + 1).saturating_sub(self.key).min(self.keys)
+    }
+
+    /// The first row of the block that may see key `j` of the block.
+    fn first_row(self, j: usize) -> usize {
+        (self.key + j).saturating_sub(self.row).min(self.rows)
     }
 }
 
-fn square<T>(buffer: &mut [T], rows: usize, cols: usize) -> ArrayViewMut2<'_, T> {
-    ArrayViewMut2::from_shape((rows, cols), &mut buffer[..rows * cols]).expect("the scratch is of this shape")
+impl<T: Real> Head<'_, T> {
+    /// Blocks of keys outermost: those are turned once, and the gradients of their keys and values stay near.
+    fn backward(&self, dq: &mut Tile<'_, T>, dk: &mut Tile<'_, T>, dv: &mut Tile<'_, T>, scratch: &mut [T]) {
+        let (time, d) = (self.q.rows(), self.q.cols());
+        let square = BLOCK * BLOCK;
+        let [weights, slopes, k_turned, v_turned, dots] =
+            carve(scratch, [square, square, d * BLOCK, d * BLOCK, time]);
+        for (row, dot) in dots.iter_mut().enumerate() {
+            *dot = row_dot(self.isa, self.out.row(row), self.dout.row(row));
+        }
+        for key in (0..time).step_by(BLOCK) {
+            let keys = BLOCK.min(time - key);
+            turn(self.isa, self.k.window(key, keys, 0, d), k_turned, BLOCK);
+            turn(self.isa, self.v.window(key, keys, 0, d), v_turned, BLOCK);
+            for row in (key..time).step_by(BLOCK) {
+                let pair = Pair { row, rows: BLOCK.min(time - row), key, keys };
+                self.slopes(pair, [k_turned, v_turned], weights, slopes, &dots[row..]);
+                self.fold(pair, weights, slopes, dq, dk, dv);
+            }
+        }
+    }
+
+    /// Weights of the block, and the gradient of its scores before they were scaled; 0 where a key is not seen.
+    fn slopes(&self, pair: Pair, turned: [&[T]; 2], weights: &mut [T], slopes: &mut [T], dots: &[T]) {
+        let Pair { row, rows, .. } = pair;
+        let (isa, d) = (self.isa, self.q.cols());
+        for i in (0..rows).step_by(ROWS) {
+            let height = ROWS.min(rows - i);
+            let keys = pair.visible(i + height - 1);
+            for (out, left, right) in
+                [(&mut *weights, self.q, turned[0]), (&mut *slopes, self.dout, turned[1])]
+            {
+                let view =
+                    ArrayViewMut2::from_shape((height, BLOCK), &mut out[i * BLOCK..][..height * BLOCK]);
+                let mut out = Tile::new(view.expect("the scratch is of this shape"));
+                let left = left.window(row + i, height, 0, d);
+                let right = Strided::new(right, d, keys, BLOCK, 1);
+                matmul::block(isa, Init::Zero, left, right, &mut out.window(0, height, 0, keys));
+            }
+            for i in i..i + height {
+                let (p, ds) = (&mut weights[i * BLOCK..][..BLOCK], &mut slopes[i * BLOCK..][..BLOCK]);
+                slope_row(isa, p, ds, pair.visible(i), self.lse[row + i], dots[i], self.scale);
+            }
+        }
+    }
+
+    /// dv += pᵀ·dout, dk += dsᵀ·q, dq += ds·k, leaving out what no row of a tile sees.
+    fn fold(
+        &self,
+        pair: Pair,
+        weights: &[T],
+        slopes: &[T],
+        dq: &mut Tile<'_, T>,
+        dk: &mut Tile<'_, T>,
+        dv: &mut Tile<'_, T>,
+    ) {
+        let Pair { row, rows, key, keys } = pair;
+        let (isa, d) = (self.isa, self.q.cols());
+        let p = Strided::new(weights, rows, keys, BLOCK, 1);
+        let ds = Strided::new(slopes, rows, keys, BLOCK, 1);
+        for j in (0..keys).step_by(ROWS) {
+            let width = ROWS.min(keys - j);
+            let first = pair.first_row(j);
+            let count = rows - first;
+            let add = |into: &mut Tile<'_, T>, left: Strided<'_, T>, right: Strided<'_, T>| {
+                let left = left.window(first, count, j, width).turned();
+                let right = right.window(row + first, count, 0, d);
+                matmul::block(isa, Init::Accumulate, left, right, &mut into.window(key + j, width, 0, d));
+            };
+            add(dv, p, self.dout);
+            add(dk, ds, self.q);
+        }
+        for i in (0..rows).step_by(ROWS) {
+            let height = ROWS.min(rows - i);
+            let keys = pair.visible(i + height - 1);
+            let (left, right) = (ds.window(i, height, 0, keys), self.k.window(key, keys, 0, d));
+            matmul::block(isa, Init::Accumulate, left, right, &mut dq.window(row + i, height, 0, d));
+        }
+    }
 }
 
 dispatch! {
@@ -157,7 +211,9 @@ fn row_dot_body<T: Real>(x: &[T], y: &[T]) -> T {
 /// p: scores to weights; ds: gradient of the weights to gradient of the unscaled scores.
 #[inline(always)]
 fn slope_row_body<T: Real>(p: &mut [T], ds: &mut [T], visible: usize, lse: T, dot: T, scale: T) {
-    for (p, ds) in p.iter_mut().zip(ds.iter_mut()) {
+    // Whole vectors.
+    let near = visible.next_multiple_of(LANES).min(p.len());
+    for (p, ds) in p[..near].iter_mut().zip(ds[..near].iter_mut()) {
         *p = p.mul_add(scale, -lse).exp();
         *ds = *p * (*ds - dot) * scale;
     }
@@ -167,7 +223,7 @@ fn slope_row_body<T: Real>(p: &mut [T], ds: &mut [T], visible: usize, lse: T, do
 
 #[cfg(test)]
 mod tests {
-    use ndarray::Array2;
+    use ndarray::{Array2, s};
     use proptest::prelude::*;
     use selvedge_sync::Team;
 
@@ -266,7 +322,7 @@ mod tests {
                         break;
                     }
                     let part = qkv.slice(s![first..first + step, ..]);
-                    cache.store(cx.team(), first, part.slice(s![.., 96..144]), part.slice(s![.., 144..]));
+                    cache.store(cx, first, part.slice(s![.., 96..144]), part.slice(s![.., 144..]));
                     let mut out = Array2::zeros((step, 96));
                     let part_shape = Shape { time: step, ..shape };
                     forward_cached(

@@ -1,10 +1,12 @@
-//! Keys and values in the order the forward reads them: blocks of 64 keys, transposed, and padded values.
+//! Keys and values in the order the forward reads them: blocks of 64 keys, transposed, and rows of values.
 
-use ndarray::{ArrayView2, s};
+use ndarray::ArrayView2;
 use selvedge_sync::{Team, chunks};
 
 use super::{BLOCK, Shape};
-use crate::Real;
+use crate::matmul::turn;
+use crate::tile::Strided;
+use crate::{Context, Isa, Real};
 
 /// Keys and values of one sequence in one layer, for generation.
 #[derive(Clone, Debug)]
@@ -23,7 +25,7 @@ impl<T: Real> KvCache<T> {
         let blocks = context.div_ceil(BLOCK);
         KvCache {
             keys: vec![T::ZERO; keys_len(&shape, blocks)],
-            values: vec![T::ZERO; values_len(&shape, blocks)],
+            values: vec![T::ZERO; blocks * BLOCK * kv_heads * head_size],
             blocks,
             kv_heads,
             head_size,
@@ -45,7 +47,7 @@ impl<T: Real> KvCache<T> {
     /// # Panics
     /// If they do not fit.
     #[track_caller]
-    pub fn store(&mut self, team: &Team, first: usize, k: ArrayView2<'_, T>, v: ArrayView2<'_, T>) {
+    pub fn store(&mut self, cx: &mut Context<T>, first: usize, k: ArrayView2<'_, T>, v: ArrayView2<'_, T>) {
         let shape = Shape {
             batch: 1,
             time: k.nrows(),
@@ -59,11 +61,18 @@ impl<T: Real> KvCache<T> {
             k.nrows(),
             self.capacity()
         );
-        pack(team, &shape, self.blocks, first, k, v, &mut self.keys, &mut self.values);
+        pack_keys(cx.team(), cx.isa(), &shape, self.blocks, first, k.into(), &mut self.keys);
+        let (d, v) = (self.head_size, Strided::from(v));
+        let head_len = self.blocks * BLOCK * d;
+        cx.for_each(chunks(&mut self.values, head_len.max(1)), |head, values| {
+            for (t, to) in values[first * d..].chunks_exact_mut(d).take(v.rows()).enumerate() {
+                to.copy_from_slice(v.window(t, 1, head * d, d).row(0));
+            }
+        });
     }
 
-    pub(super) fn packed(&self) -> PackedKv<'_, T> {
-        PackedKv { keys: &self.keys, values: &self.values, blocks: self.blocks }
+    pub(super) fn view(&self) -> KeysValues<'_, T> {
+        KeysValues { keys: &self.keys, blocks: self.blocks, values: Values::Cached(&self.values) }
     }
 
     #[track_caller]
@@ -78,20 +87,40 @@ impl<T: Real> KvCache<T> {
     }
 }
 
-/// Packed keys `[b][head][block][d][64]` and values `[b][head][position][D padded to 16]`.
+/// Keys packed as `[b][head][block][d][64]`, and values where they lie.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct PackedKv<'a, T> {
+pub(super) struct KeysValues<'a, T> {
     pub(super) keys: &'a [T],
-    pub(super) values: &'a [T],
     pub(super) blocks: usize,
+    pub(super) values: Values<'a, T>,
 }
 
-impl<T> PackedKv<'_, T> {
-    /// Keys (D × 64) of a block and values (64 × padded D) of the same positions.
-    pub(super) fn block(&self, shape: &Shape, head: usize, block: usize) -> (&[T], &[T]) {
-        let (d, stride) = (shape.head_size, shape.value_stride());
-        let at = head * self.blocks + block;
-        (&self.keys[at * d * BLOCK..][..d * BLOCK], &self.values[at * BLOCK * stride..][..BLOCK * stride])
+/// Where values lie.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Values<'a, T> {
+    /// (B·T, HKV·D), among queries and keys.
+    Rows(Strided<'a, T>),
+    /// `[head][position][d]`, in a cache.
+    Cached(&'a [T]),
+}
+
+impl<'a, T: Real> KeysValues<'a, T> {
+    /// The first `count` keys (D × count) of a block, and the values (count × D) of the same positions.
+    pub(super) fn block(
+        &self,
+        shape: &Shape,
+        (b, head): (usize, usize),
+        block: usize,
+        count: usize,
+    ) -> (Strided<'a, T>, Strided<'a, T>) {
+        let d = shape.head_size;
+        let at = (b * shape.kv_heads + head) * self.blocks + block;
+        let keys = Strided::new(&self.keys[at * d * BLOCK..][..d * BLOCK], d, count, BLOCK, 1);
+        let values = match self.values {
+            Values::Rows(rows) => rows.window(b * shape.time + block * BLOCK, count, head * d, d),
+            Values::Cached(values) => Strided::new(&values[at * BLOCK * d..], count, d, d, 1),
+        };
+        (keys, values)
     }
 }
 
@@ -99,39 +128,31 @@ pub(super) fn keys_len(shape: &Shape, blocks: usize) -> usize {
     shape.batch * shape.kv_heads * blocks * shape.head_size * BLOCK
 }
 
-pub(super) fn values_len(shape: &Shape, blocks: usize) -> usize {
-    shape.batch * shape.kv_heads * blocks * BLOCK * shape.value_stride()
-}
-
-/// Packs k and v (B·T, HKV·D) of positions `first..first + T` into buffers of `blocks` blocks a head.
-pub(super) fn pack<T: Real>(
+/// Packs k (B·T, HKV·D) of positions `first..first + T` into a buffer of `blocks` blocks a head.
+#[track_caller]
+pub(super) fn pack_keys<T: Real>(
     team: &Team,
+    isa: Isa,
     shape: &Shape,
     blocks: usize,
     first: usize,
-    k: ArrayView2<'_, T>,
-    v: ArrayView2<'_, T>,
+    k: Strided<'_, T>,
     keys: &mut [T],
-    values: &mut [T],
 ) {
-    let (d, stride, time) = (shape.head_size, shape.value_stride(), shape.time);
+    let (d, time) = (shape.head_size, shape.time);
     if time == 0 {
         return;
     }
-    let parts = (chunks(keys, blocks * d * BLOCK), chunks(values, blocks * BLOCK * stride));
-    team.parallel_parts(parts, |index, (keys, values)| {
+    team.parallel_parts(chunks(keys, blocks * d * BLOCK), |index, keys| {
         let (b, head) = (index / shape.kv_heads, index % shape.kv_heads);
-        let window = s![b * time..(b + 1) * time, head * d..(head + 1) * d];
-        let (k, v) = (k.slice(window), v.slice(window));
-        for (t, (k, v)) in k.outer_iter().zip(v.outer_iter()).enumerate() {
+        let mut t = 0;
+        while t < time {
             let position = first + t;
-            let block = &mut keys[position / BLOCK * d * BLOCK..][..d * BLOCK];
-            for (row, &k) in block.chunks_exact_mut(BLOCK).zip(k) {
-                row[position % BLOCK] = k;
-            }
-            for (to, &v) in values[position * stride..][..d].iter_mut().zip(v) {
-                *to = v;
-            }
+            let (block, lane) = (position / BLOCK, position % BLOCK);
+            let count = (BLOCK - lane).min(time - t);
+            let rows = k.window(b * time + t, count, head * d, d);
+            turn(isa, rows, &mut keys[block * d * BLOCK + lane..], BLOCK);
+            t += count;
         }
     });
 }

@@ -3,13 +3,13 @@
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 use selvedge_sync::chunks;
 
-use super::cache::{KvCache, PackedKv, keys_len, pack, values_len};
+use super::cache::{KeysValues, KvCache, Values, keys_len, pack_keys};
 use super::{BLOCK, Shape};
 use crate::context::{Runner, carve};
 use crate::isa::dispatch;
-use crate::matmul::{TileShape, kernel::ROWS, pack::pack_rows, pack::panels, tile_chain};
+use crate::matmul::{self, ROWS};
 use crate::reduce::{max, sum_by};
-use crate::tile::{Grid, Tile};
+use crate::tile::{Grid, Strided, Tile};
 use crate::{Context, Init, Isa, Real};
 
 /// out (B·T, H·D) and, for the backward, lse (B, H, T): the log of each row's sum of exponentials.
@@ -31,13 +31,10 @@ pub fn forward<T: Real>(
     let (q_end, k_end) = (shape.query_cols(), shape.query_cols() + shape.kv_cols());
     let (q, k, v) = (qkv.slice(s![.., ..q_end]), qkv.slice(s![.., q_end..k_end]), qkv.slice(s![.., k_end..]));
     let blocks = shape.time.div_ceil(BLOCK);
-    let lens = [keys_len(shape, blocks), values_len(shape, blocks)];
-    let ([keys, values], mut runner) = cx.split(lens, scratch_len(shape));
-    // Positions past the end of a sequence are read into lanes that are then masked: they must be numbers.
-    keys.fill(T::ZERO);
-    values.fill(T::ZERO);
-    pack(runner.team(), shape, blocks, 0, k, v, keys, values);
-    run(&mut runner, out, lse, q, PackedKv { keys, values, blocks }, shape, 0);
+    let ([keys], mut runner) = cx.split([keys_len(shape, blocks)], SCRATCH);
+    pack_keys(runner.team(), runner.isa, shape, blocks, 0, k.into(), keys);
+    let kv = KeysValues { keys, blocks, values: Values::Rows(v.into()) };
+    run(&mut runner, out, lse, q, kv, shape, 0);
 }
 
 /// The same for one sequence of queries (T, H·D) at positions `first..first + T` whose keys and values,
@@ -57,21 +54,19 @@ pub fn forward_cached<T: Real>(
 ) {
     shape.check();
     cache.check(shape, first);
-    let ([], mut runner) = cx.split([], scratch_len(shape));
-    run(&mut runner, out, lse, q, cache.packed(), shape, first);
+    let ([], mut runner) = cx.split([], SCRATCH);
+    run(&mut runner, out, lse, q, cache.view(), shape, first);
 }
 
-/// Scores of a block of rows, their queries in panels, and one panel of weights.
-fn scratch_len(shape: &Shape) -> usize {
-    BLOCK * BLOCK + BLOCK * shape.head_size + ROWS * BLOCK + 2 * BLOCK + 5 * BLOCK
-}
+/// Scores of a block of rows, and what each row is relative to.
+const SCRATCH: usize = BLOCK * BLOCK + 2 * BLOCK;
 
 fn run<T: Real>(
     runner: &mut Runner<'_, T>,
     out: ArrayViewMut2<'_, T>,
     lse: &mut [T],
     q: ArrayView2<'_, T>,
-    kv: PackedKv<'_, T>,
+    kv: KeysValues<'_, T>,
     shape: &Shape,
     first: usize,
 ) {
@@ -87,15 +82,16 @@ fn run<T: Real>(
         return;
     }
     let isa = runner.isa;
+    let q = Strided::from(q);
     let parts = (Grid::new(out, time, d), chunks(lse, time));
     runner.for_each_with_scratch(parts, |index, (mut out, lse), scratch| {
         let (b, head) = (index / shape.heads, index % shape.heads);
-        let q = q.slice(s![b * time..(b + 1) * time, head * d..(head + 1) * d]);
-        let kv_head = b * shape.kv_heads + head / shape.group();
+        let kv_head = (b, head / shape.group());
         for row in (0..time).step_by(BLOCK) {
             let rows = BLOCK.min(time - row);
             let mut out = out.window(row, rows, 0, d);
-            let queries = Queries { isa, shape, q: q.slice(s![row..row + rows, ..]), position: first + row };
+            let q = q.window(b * time + row, rows, head * d, d);
+            let queries = Queries { isa, shape, q, position: first + row };
             queries.attend(kv, kv_head, &mut out, &mut lse[row..row + rows], scratch);
         }
     });
@@ -105,44 +101,43 @@ fn run<T: Real>(
 struct Queries<'a, T> {
     isa: Isa,
     shape: &'a Shape,
-    q: ArrayView2<'a, T>,
+    q: Strided<'a, T>,
     position: usize,
 }
 
 impl<T: Real> Queries<'_, T> {
     fn attend(
         &self,
-        kv: PackedKv<'_, T>,
-        kv_head: usize,
+        kv: KeysValues<'_, T>,
+        kv_head: (usize, usize),
         out: &mut Tile<'_, T>,
         lse: &mut [T],
         scratch: &mut [T],
     ) {
-        let (rows, d) = self.q.dim();
-        let lens = [BLOCK * BLOCK, BLOCK * d, ROWS * BLOCK, BLOCK, BLOCK];
-        let [scores, queries, weights, highest, total] = carve(scratch, lens);
-        for row in (0..rows).step_by(ROWS) {
-            let height = ROWS.min(rows - row);
-            pack_rows(self.isa, self.q, row, height, &mut queries[row * d..(row + height) * d]);
-        }
+        let rows = self.q.rows();
+        let [scores, highest, total] = carve(scratch, [BLOCK * BLOCK, BLOCK, BLOCK]);
         highest.fill(T::NEG_INFINITY);
         total.fill(T::ZERO);
         for row in 0..rows {
             out.row_mut(row).fill(T::ZERO);
         }
         let last = self.position + rows - 1;
+        let scale = T::from_f64(self.shape.scale());
         for block in 0..=last / BLOCK {
-            let (keys, values) = kv.block(self.shape, kv_head, block);
-            self.score(queries, keys, scores, rows);
+            // Keys that the last row sees; rows before it may see fewer.
+            let keys = self.visible(rows - 1, block);
+            let (k, v) = kv.block(self.shape, kv_head, block, keys);
+            let view = ArrayViewMut2::from_shape((rows, BLOCK), &mut scores[..rows * BLOCK]);
+            let mut tile = Tile::new(view.expect("the scratch is of this shape"));
+            matmul::block(self.isa, Init::Zero, self.q, k, &mut tile.window(0, rows, 0, keys));
             for row in 0..rows {
                 let visible = self.visible(row, block);
-                let scale = T::from_f64(self.shape.scale());
                 let scores = &mut scores[row * BLOCK..][..BLOCK];
                 let state = (highest[row], total[row]);
                 (highest[row], total[row]) =
                     fold_row(self.isa, scores, out.row_mut(row), state, visible, scale);
             }
-            self.weigh(scores, values, weights, out, block);
+            self.weigh(scores, v, out, block);
         }
         for row in 0..rows {
             finish_row(self.isa, out.row_mut(row), total[row]);
@@ -155,47 +150,20 @@ impl<T: Real> Queries<'_, T> {
         (self.position + row + 1).saturating_sub(block * BLOCK).min(BLOCK)
     }
 
-    /// scores (rows × 64) = Q · Kᵀ.
-    fn score(&self, queries: &[T], keys: &[T], scores: &mut [T], rows: usize) {
-        let d = self.shape.head_size;
-        let view = ArrayViewMut2::from_shape((rows, BLOCK), &mut scores[..rows * BLOCK]);
-        let mut tile = Tile::new(view.expect("the scratch is of this shape"));
+    /// out += weights · V, each row over the keys it sees and no other: not even a product with 0 is added.
+    fn weigh(&self, scores: &[T], values: Strided<'_, T>, out: &mut Tile<'_, T>, block: usize) {
+        let (rows, d) = (self.q.rows(), self.shape.head_size);
+        let weights = Strided::new(scores, rows, BLOCK, BLOCK, 1);
         for row in (0..rows).step_by(ROWS) {
             let height = ROWS.min(rows - row);
-            for (col, width) in panels::<T>(self.isa, BLOCK) {
-                let shape = TileShape { k: d, rows: height, cols: width, b_stride: BLOCK };
-                let mut window = tile.window(row, height, col, width);
-                tile_chain(self.isa, shape, Init::Zero, &queries[row * d..], &keys[col..], &mut window);
-            }
-        }
-    }
-
-    /// out += weights · V, each row over the keys it sees and no other: not even a product with 0 is added.
-    fn weigh(&self, scores: &[T], values: &[T], panel: &mut [T], out: &mut Tile<'_, T>, block: usize) {
-        let (rows, d) = self.q.dim();
-        let stride = self.shape.value_stride();
-        let whole = self.visible(0, block) == BLOCK;
-        let step = if whole { ROWS } else { 1 };
-        for row in (0..rows).step_by(step) {
-            let height = step.min(rows - row);
-            let k = self.visible(row, block);
-            let left: &[T] = if whole {
-                let view = ArrayView2::from_shape((rows, BLOCK), &scores[..rows * BLOCK]);
-                pack_rows(
-                    self.isa,
-                    view.expect("the scratch is of this shape"),
-                    row,
-                    height,
-                    &mut panel[..height * k],
-                );
-                panel
-            } else {
-                &scores[row * BLOCK..]
-            };
-            for (col, width) in panels::<T>(self.isa, d) {
-                let shape = TileShape { k, rows: height, cols: width, b_stride: stride };
-                let mut window = out.window(row, height, col, width.min(d - col));
-                tile_chain(self.isa, shape, Init::Accumulate, left, &values[col..], &mut window);
+            // What all of these rows see, and then what each sees besides.
+            let shared = self.visible(row, block);
+            let (w, v) = (weights.window(row, height, 0, shared), values.window(0, shared, 0, d));
+            matmul::block(self.isa, Init::Accumulate, w, v, &mut out.window(row, height, 0, d));
+            for row in row + 1..row + height {
+                let own = self.visible(row, block) - shared;
+                let (w, v) = (weights.window(row, 1, shared, own), values.window(shared, own, 0, d));
+                matmul::block(self.isa, Init::Accumulate, w, v, &mut out.window(row, 1, 0, d));
             }
         }
     }

@@ -1,112 +1,173 @@
-//! The register tile: up to 6 rows by 64 or 16 columns of C, held in vector registers over the k loop.
+//! The register tile: up to 12 rows by 32 columns of C, held in vector registers over the k loop.
+//!
+//! Operands are read where they lie: the left one with any strides, the right one with rows of adjacent elements. So a
+//! product packs an operand only where its layout would make the caches or the address translation the bottleneck.
+#![expect(unsafe_code, reason = "reads strided operands without a bounds check an element")]
 
-use crate::isa::{Isa, Kind, dispatch};
-use crate::tile::Tile;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
+use super::turn;
+use crate::isa::{Isa, dispatch};
+use crate::tile::{Strided, Tile};
 use crate::{Init, Real};
 
 /// Rows of a full register tile.
-pub(crate) const ROWS: usize = 6;
-/// Columns of the narrow register tile, and what panels are padded to.
-pub(crate) const NARROW: usize = 16;
-/// Columns of the wide register tile.
-pub(crate) const WIDE: usize = 64;
+pub(crate) const ROWS: usize = 12;
+/// Columns of a full register tile: two vectors of AVX-512.
+pub(crate) const COLS: usize = 32;
 
-/// Where a register tile finds its operands.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TileShape {
-    /// Length of the chains.
-    pub(crate) k: usize,
-    /// Rows, 1 to [`ROWS`]; also the distance between consecutive k in `a`.
-    pub(crate) rows: usize,
-    /// Padded columns: [`WIDE`] or [`NARROW`].
-    pub(crate) cols: usize,
-    /// Distance between consecutive k in `b`.
-    pub(crate) b_stride: usize,
+/// What each number type has of its own.
+pub(crate) trait Kernel: Copy {
+    /// C = init + A·B for one register tile. Shapes have been checked.
+    fn tile(
+        isa: Isa,
+        init: Init<'_, Self>,
+        a: Strided<'_, Self>,
+        b: Strided<'_, Self>,
+        c: &mut Tile<'_, Self>,
+    );
+
+    /// Turns rows of adjacent elements into columns, `stride` apart. The lengths have been checked.
+    fn turn(isa: Isa, from: Strided<'_, Self>, out: &mut [Self], stride: usize);
 }
 
-/// Whether the 64-column tile fits the registers: 6x64 f32 is 24 of AVX-512's 32.
-pub(crate) fn has_wide_tile<T: Real>(isa: Isa) -> bool {
-    T::WIDE && isa.kind() == Kind::Avx512
+impl Kernel for f32 {
+    #[inline]
+    fn tile(isa: Isa, init: Init<'_, f32>, a: Strided<'_, f32>, b: Strided<'_, f32>, c: &mut Tile<'_, f32>) {
+        #[cfg(target_arch = "x86_64")]
+        if isa.kind() == crate::isa::Kind::Avx512 {
+            // SAFETY: an `Isa` of this kind is only made after detecting the features; the shapes fit, as the caller
+            // of this function has checked.
+            return unsafe { avx512::tile(init, a, b, c) };
+        }
+        subtiles(isa, init, a, b, c);
+    }
+
+    #[inline]
+    fn turn(isa: Isa, from: Strided<'_, f32>, out: &mut [f32], stride: usize) {
+        #[cfg(target_arch = "x86_64")]
+        if isa.kind() == crate::isa::Kind::Avx512 {
+            // SAFETY: as above.
+            return unsafe { turn::turn_avx512(from, out, stride) };
+        }
+        turn::turn_plainly(isa, from, out, stride);
+    }
 }
 
-/// Adds `a`·`b` to the tile `c`, which may be narrower than the padded columns.
+impl Kernel for f64 {
+    #[inline]
+    fn tile(isa: Isa, init: Init<'_, f64>, a: Strided<'_, f64>, b: Strided<'_, f64>, c: &mut Tile<'_, f64>) {
+        subtiles(isa, init, a, b, c);
+    }
+
+    #[inline]
+    fn turn(isa: Isa, from: Strided<'_, f64>, out: &mut [f64], stride: usize) {
+        turn::turn_plainly(isa, from, out, stride);
+    }
+}
+
+/// C = init + A·B for one register tile: at most [`ROWS`] by [`COLS`].
 ///
-/// `a` holds `shape.rows` values a step of k, `b` at least `shape.cols` at each `shape.b_stride`.
+/// # Panics
+/// On shapes that do not fit, and on a right operand whose rows are not of adjacent elements.
+#[inline]
 pub(crate) fn tile_chain<T: Real>(
     isa: Isa,
-    shape: TileShape,
     init: Init<'_, T>,
-    a: &[T],
-    b: &[T],
+    a: Strided<'_, T>,
+    b: Strided<'_, T>,
     c: &mut Tile<'_, T>,
 ) {
-    assert_eq!(c.rows(), shape.rows, "rows of the register tile");
-    if shape.cols == WIDE {
-        wide(isa, shape, init, a, b, c);
-    } else {
-        narrow(isa, shape, init, a, b, c);
+    let (rows, cols) = (c.rows(), c.cols());
+    assert!(
+        a.rows() == rows && a.cols() == b.rows() && b.cols() == cols && rows <= ROWS && cols <= COLS,
+        "register tile {rows}x{cols} of {a:?} and {b:?}"
+    );
+    assert!(b.has_adjacent_columns(), "rows of the right operand lie in one piece: {b:?}");
+    if let Init::Bias(bias) = init {
+        assert!(bias.len() >= cols, "{} biases for {cols} columns", bias.len());
+    }
+    if rows > 0 && cols > 0 {
+        T::tile(isa, init, a, b, c);
     }
 }
 
-dispatch! {
-    fn wide<T>(shape: TileShape, init: Init<'_, T>, a: &[T], b: &[T], c: &mut Tile<'_, T>) = wide_body;
-}
-dispatch! {
-    fn narrow<T>(shape: TileShape, init: Init<'_, T>, a: &[T], b: &[T], c: &mut Tile<'_, T>) = narrow_body;
-}
-
-#[inline(always)]
-fn wide_body<T: Real>(shape: TileShape, init: Init<'_, T>, a: &[T], b: &[T], c: &mut Tile<'_, T>) {
-    by_rows::<T, WIDE>(shape, init, a, b, c);
-}
-
-#[inline(always)]
-fn narrow_body<T: Real>(shape: TileShape, init: Init<'_, T>, a: &[T], b: &[T], c: &mut Tile<'_, T>) {
-    by_rows::<T, NARROW>(shape, init, a, b, c);
-}
-
-#[inline(always)]
-fn by_rows<T: Real, const N: usize>(
-    shape: TileShape,
+/// C = init + A·B on the calling thread, register tile by register tile, both operands where they lie.
+///
+/// # Panics
+/// As [`tile_chain`].
+pub(crate) fn block<T: Real>(
+    isa: Isa,
     init: Init<'_, T>,
-    a: &[T],
-    b: &[T],
+    a: Strided<'_, T>,
+    b: Strided<'_, T>,
     c: &mut Tile<'_, T>,
 ) {
-    match shape.rows {
-        1 => chain::<T, 1, N>(shape, init, a, b, c),
-        2 => chain::<T, 2, N>(shape, init, a, b, c),
-        3 => chain::<T, 3, N>(shape, init, a, b, c),
-        4 => chain::<T, 4, N>(shape, init, a, b, c),
-        5 => chain::<T, 5, N>(shape, init, a, b, c),
-        _ => chain::<T, 6, N>(shape, init, a, b, c),
+    let (rows, cols, k) = (c.rows(), c.cols(), a.cols());
+    for row in (0..rows).step_by(ROWS) {
+        let height = ROWS.min(rows - row);
+        let left = a.window(row, height, 0, k);
+        for col in (0..cols).step_by(COLS) {
+            let width = COLS.min(cols - col);
+            let right = b.window(0, k, col, width);
+            tile_chain(isa, init.columns(col), left, right, &mut c.window(row, height, col, width));
+        }
     }
 }
 
-/// M rows by N columns. Written over arrays of constant size, which the compiler keeps in vector registers.
+/// Rows of the tile that plain loops keep in registers: 6 x 16 is 12 of AVX2's 16.
+const SUB_ROWS: usize = 6;
+/// Its columns.
+const SUB_COLS: usize = 16;
+
+dispatch! {
+    fn subtiles<T>(init: Init<'_, T>, a: Strided<'_, T>, b: Strided<'_, T>, c: &mut Tile<'_, T>) = subtiles_body;
+}
+
 #[inline(always)]
-fn chain<T: Real, const M: usize, const N: usize>(
-    shape: TileShape,
+fn subtiles_body<T: Real>(init: Init<'_, T>, a: Strided<'_, T>, b: Strided<'_, T>, c: &mut Tile<'_, T>) {
+    let (rows, cols) = (c.rows(), c.cols());
+    for row in (0..rows).step_by(SUB_ROWS) {
+        let height = SUB_ROWS.min(rows - row);
+        let left = a.window(row, height, 0, a.cols());
+        for col in (0..cols).step_by(SUB_COLS) {
+            let width = SUB_COLS.min(cols - col);
+            let right = b.window(0, b.rows(), col, width);
+            let (init, mut c) = (init.columns(col), c.window(row, height, col, width));
+            match height {
+                1 => chain::<T, 1>(init, left, right, &mut c),
+                2 => chain::<T, 2>(init, left, right, &mut c),
+                3 => chain::<T, 3>(init, left, right, &mut c),
+                4 => chain::<T, 4>(init, left, right, &mut c),
+                5 => chain::<T, 5>(init, left, right, &mut c),
+                _ => chain::<T, SUB_ROWS>(init, left, right, &mut c),
+            }
+        }
+    }
+}
+
+/// M rows by up to 16 columns. Written over arrays of constant size, which the compiler keeps in vector registers.
+#[inline(always)]
+fn chain<T: Real, const M: usize>(
     init: Init<'_, T>,
-    a: &[T],
-    b: &[T],
+    a: Strided<'_, T>,
+    b: Strided<'_, T>,
     c: &mut Tile<'_, T>,
 ) {
+    let cols = c.cols();
     let mut acc = match init {
-        Init::Zero => [[T::ZERO; N]; M],
-        Init::Bias(bias) => [load(bias, c.cols()); M],
-        Init::Accumulate => std::array::from_fn(|i| load(c.row(i), c.cols())),
+        Init::Zero => [[T::ZERO; SUB_COLS]; M],
+        Init::Bias(bias) => [load(bias, cols); M],
+        Init::Accumulate => std::array::from_fn(|i| load(c.row(i), cols)),
     };
-    let (steps, stride) = (shape.k, shape.b_stride);
-    let a = &a[..steps * M];
-    let b = if steps > 0 { &b[..(steps - 1) * stride + N] } else { &[] };
-    for (left, right) in a.chunks_exact(M).zip(b.chunks(stride)) {
-        // Both hold by the lengths above. A failing index would have to leave the sums in memory at
-        // each step for the panic to find; leaving the loop keeps them in registers.
-        let (Some(left), Some(right)) = (left.first_chunk::<M>(), right.first_chunk::<N>()) else { break };
-        for i in 0..M {
-            for j in 0..N {
-                acc[i][j] = left[i].mul_add(right[j], acc[i][j]);
+    for k in 0..a.cols() {
+        let right = load(b.row(k), cols);
+        for (i, sums) in acc.iter_mut().enumerate() {
+            // SAFETY: the tile has M rows and `a` as many, and k is below its columns.
+            let left = unsafe { a.read(i, k) };
+            for (sum, &right) in sums.iter_mut().zip(&right) {
+                *sum = left.mul_add(right, *sum);
             }
         }
     }
@@ -118,20 +179,20 @@ fn chain<T: Real, const M: usize, const N: usize>(
 /// The first `cols` elements, then zeros. Copies of varying length go through arrays of their own, here and
 /// in [`store`]: an accumulator they touched would live in memory, not in registers.
 #[inline(always)]
-fn load<T: Real, const N: usize>(from: &[T], cols: usize) -> [T; N] {
-    if cols == N
-        && let Some(row) = from.first_chunk::<N>()
+fn load<T: Real>(from: &[T], cols: usize) -> [T; SUB_COLS] {
+    if cols == SUB_COLS
+        && let Some(row) = from.first_chunk::<SUB_COLS>()
     {
         return *row;
     }
-    let mut row = [T::ZERO; N];
+    let mut row = [T::ZERO; SUB_COLS];
     row[..cols].copy_from_slice(&from[..cols]);
     row
 }
 
 #[inline(always)]
-fn store<T: Real, const N: usize>(row: [T; N], to: &mut [T]) {
-    if let Some(to) = to.first_chunk_mut::<N>() {
+fn store<T: Real>(row: [T; SUB_COLS], to: &mut [T]) {
+    if let Some(to) = to.first_chunk_mut::<SUB_COLS>() {
         *to = row;
     } else {
         let short = row;

@@ -1,131 +1,114 @@
 //! Copies of operands in the order register tiles read them.
 //!
-//! The left operand becomes panels of [`ROWS`] rows (the last may be lower), each k by k. The right
-//! operand becomes panels of 64 or 16 columns, each k by k, padded with zeros to a multiple of 16.
+//! The left operand becomes panels of 12 rows, each k by k: `[panel][k][12]`. The right operand becomes panels of 32
+//! columns: `[panel][k][32]`. What a last, narrower panel has beyond the operand is not read.
 
 use ndarray::ArrayView2;
+use selvedge_sync::{Team, chunks};
 
-use super::kernel::{NARROW, ROWS, WIDE, has_wide_tile};
-use crate::isa::{Isa, dispatch};
-use crate::{Context, Real};
+use super::kernel::{COLS, ROWS};
+use super::turn::turn;
+use crate::isa::dispatch;
+use crate::tile::Strided;
+use crate::{Context, Isa, Real};
 
-/// Widths of the panels that cover `cols` columns, as `(first column, padded width)`.
-pub(crate) fn panels<T: Real>(isa: Isa, cols: usize) -> impl Iterator<Item = (usize, usize)> {
-    let wide = if has_wide_tile::<T>(isa) { cols / WIDE * WIDE } else { 0 };
-    let wide_panels = (0..wide).step_by(WIDE).map(|col| (col, WIDE));
-    let narrow_panels = (wide..cols).step_by(NARROW).map(|col| (col, NARROW));
-    wide_panels.chain(narrow_panels)
+/// Elements of a packed left operand of `rows` x `k`.
+pub(crate) fn left_len(rows: usize, k: usize) -> usize {
+    rows.next_multiple_of(ROWS) * k
 }
 
 /// Elements of a packed right operand of `k` x `cols`.
-pub(crate) fn packed_len(k: usize, cols: usize) -> usize {
-    k * cols.next_multiple_of(NARROW)
+pub(crate) fn right_len(k: usize, cols: usize) -> usize {
+    k * cols.next_multiple_of(COLS)
 }
 
-/// Packs rows `first..first + rows` of `a` (rows x k) as one panel, `panel[k][row]`.
-pub(crate) fn pack_rows<T: Real>(isa: Isa, a: ArrayView2<'_, T>, first: usize, rows: usize, panel: &mut [T]) {
-    debug_assert!(rows <= ROWS);
-    let a = a.slice_move(ndarray::s![first..first + rows, ..]);
-    transpose_into(isa, a.reversed_axes(), panel, rows);
+/// Packs a left operand.
+pub(crate) fn pack_left<T: Real>(isa: Isa, a: Strided<'_, T>, out: &mut [T]) {
+    pack::<T, ROWS>(isa, a.turned(), out);
 }
 
-/// Packs columns `first..first + cols` of `b` (k x cols) as one panel of `width` columns, `panel[k][col]`.
-pub(crate) fn pack_cols<T: Real>(
-    isa: Isa,
-    b: ArrayView2<'_, T>,
-    first: usize,
-    width: usize,
-    panel: &mut [T],
-) {
-    let cols = width.min(b.ncols() - first);
-    let b = b.slice_move(ndarray::s![.., first..first + cols]);
-    if cols < width {
-        panel.fill(T::ZERO);
-    }
-    transpose_into(isa, b, panel, width);
+/// Packs a right operand.
+pub(crate) fn pack_right<T: Real>(isa: Isa, b: Strided<'_, T>, out: &mut [T]) {
+    pack::<T, COLS>(isa, b, out);
 }
 
-/// Depth and width of the blocks turned at once: a cache line of f32 either way.
-const BLOCK: usize = 16;
+/// Packs panels of N columns.
+fn pack<T: Real, const N: usize>(isa: Isa, b: Strided<'_, T>, out: &mut [T]) {
+    let (k, cols) = (b.rows(), b.cols());
+    if k == 0 || cols == 0 {
+        return;
+    }
+    let out = &mut out[..k * cols.next_multiple_of(N)];
+    if b.has_adjacent_columns() {
+        copy_rows::<T>(isa, N, b, out);
+        return;
+    }
+    for (panel, out) in out.chunks_exact_mut(k * N).enumerate() {
+        let width = N.min(cols - panel * N);
+        turn(isa, b.window(0, k, panel * N, width).turned(), out, N);
+    }
+}
 
-/// Writes `source` (k x n, any strides) to rows of `stride` elements.
-fn transpose_into<T: Real>(isa: Isa, source: ArrayView2<'_, T>, out: &mut [T], stride: usize) {
-    let (k, n) = source.dim();
-    if k == 0 || n == 0 {
-        return;
+dispatch! {
+    /// Rows cut into pieces of `n` elements, a panel's width.
+    fn copy_rows<T>(n: usize, from: Strided<'_, T>, out: &mut [T]) = copy_rows_body;
+}
+
+#[inline(always)]
+fn copy_rows_body<T: Real>(n: usize, from: Strided<'_, T>, out: &mut [T]) {
+    if n == ROWS {
+        copy_pieces::<T, ROWS>(from, out);
+    } else {
+        copy_pieces::<T, COLS>(from, out);
     }
-    if source.strides()[1] == 1 || n == 1 {
-        for (row, out) in source.outer_iter().zip(out.chunks_mut(stride)) {
-            match row.as_slice() {
-                Some(row) => out[..n].copy_from_slice(row),
-                None => out.iter_mut().zip(row).for_each(|(o, &x)| *o = x),
-            }
-        }
-        return;
-    }
-    let columns = source.strides()[0] == 1;
-    if !columns {
-        for (row, out) in source.outer_iter().zip(out.chunks_mut(stride)) {
-            out.iter_mut().zip(row).for_each(|(o, &x)| *o = x);
-        }
-        return;
-    }
-    // Columns adjacent along k: turn blocks that fit in the first-level cache.
-    let turned = source.reversed_axes();
-    for n0 in (0..n).step_by(BLOCK) {
-        let width = BLOCK.min(n - n0);
-        let mut columns: [&[T]; BLOCK] = [&[]; BLOCK];
-        for (j, column) in columns.iter_mut().enumerate().take(width) {
-            *column = turned.index_axis_move(ndarray::Axis(0), n0 + j).to_slice().unwrap_or_default();
-        }
-        for k0 in (0..k).step_by(BLOCK) {
-            let depth = BLOCK.min(k - k0);
-            let out = &mut out[k0 * stride + n0..];
-            match (depth, width) {
-                (BLOCK, BLOCK) => turn_16(isa, &columns, k0, out, stride),
-                (BLOCK, ROWS) => turn_rows(isa, &columns, k0, out, stride),
-                _ => {
-                    for (j, column) in columns[..width].iter().enumerate() {
-                        for (i, &x) in column[k0..k0 + depth].iter().enumerate() {
-                            out[i * stride + j] = x;
-                        }
-                    }
+}
+
+/// A few rows at a time, so that both sides are touched in runs of whole cache lines.
+#[inline(always)]
+fn copy_pieces<T: Real, const N: usize>(from: Strided<'_, T>, out: &mut [T]) {
+    const AT_ONCE: usize = 16;
+    let k = from.rows();
+    for k0 in (0..k).step_by(AT_ONCE) {
+        let end = k.min(k0 + AT_ONCE);
+        for (panel, out) in out.chunks_exact_mut(k * N).enumerate() {
+            let out = out[k0 * N..end * N].chunks_exact_mut(N);
+            for (row, out) in (k0..end).zip(out) {
+                let piece = &from.row(row)[panel * N..];
+                match (piece.first_chunk::<N>(), out.first_chunk_mut::<N>()) {
+                    (Some(piece), Some(out)) => *out = *piece,
+                    _ => out[..piece.len()].copy_from_slice(piece),
                 }
             }
         }
     }
 }
 
-dispatch! {
-    fn turn_16<T>(columns: &[&[T]; BLOCK], k0: usize, out: &mut [T], stride: usize) = turn_16_body;
-}
-dispatch! {
-    fn turn_rows<T>(columns: &[&[T]; BLOCK], k0: usize, out: &mut [T], stride: usize) = turn_rows_body;
-}
-
-#[inline(always)]
-fn turn_16_body<T: Real>(columns: &[&[T]; BLOCK], k0: usize, out: &mut [T], stride: usize) {
-    turn::<T, BLOCK>(columns, k0, out, stride);
+/// Whether rows so many elements apart lie in the same few sets of the nearest cache: twelve of them would push each
+/// other out of it.
+pub(crate) fn collides<T>(row_step: isize) -> bool {
+    (row_step.unsigned_abs() * size_of::<T>()).is_multiple_of(2048)
 }
 
-#[inline(always)]
-fn turn_rows_body<T: Real>(columns: &[&[T]; BLOCK], k0: usize, out: &mut [T], stride: usize) {
-    turn::<T, ROWS>(columns, k0, out, stride);
+/// Steps `first..first + k` of panel `panel` of a packed left operand of `steps` steps, `rows` rows of it.
+pub(crate) fn left_panel<T: Real>(
+    packed: &[T],
+    steps: usize,
+    panel: usize,
+    (first, k): (usize, usize),
+    rows: usize,
+) -> Strided<'_, T> {
+    Strided::new(&packed[(panel * steps + first) * ROWS..], rows, k, 1, ROWS)
 }
 
-/// Turns a block of N columns, 16 deep, over arrays of constant size.
-#[inline(always)]
-fn turn<T: Real, const N: usize>(columns: &[&[T]; BLOCK], k0: usize, out: &mut [T], stride: usize) {
-    let mut block = [[T::ZERO; N]; BLOCK];
-    for (j, column) in columns[..N].iter().enumerate() {
-        let column = &column[k0..k0 + BLOCK];
-        for i in 0..BLOCK {
-            block[i][j] = column[i];
-        }
-    }
-    for (i, row) in block.iter().enumerate() {
-        out[i * stride..i * stride + N].copy_from_slice(row);
-    }
+/// Steps `first..first + k` of panel `panel` of a packed right operand of `steps` steps, `cols` columns of it.
+pub(crate) fn right_panel<T: Real>(
+    packed: &[T],
+    steps: usize,
+    panel: usize,
+    (first, k): (usize, usize),
+    cols: usize,
+) -> Strided<'_, T> {
+    Strided::new(&packed[(panel * steps + first) * COLS..], k, cols, COLS, 1)
 }
 
 /// A right operand packed once and used many times, such as a weight while generating.
@@ -134,16 +117,15 @@ pub struct Packed<T> {
     data: Vec<T>,
     rows: usize,
     cols: usize,
-    isa: Isa,
 }
 
 impl<T: Real> Packed<T> {
     /// Packs `b` (K, N); pass `weight.t()` for a weight of shape (N, K).
     pub fn new(cx: &mut Context<T>, b: ArrayView2<'_, T>) -> Self {
-        let mut data = vec![T::ZERO; packed_len(b.nrows(), b.ncols())];
-        let isa = cx.isa();
-        pack_all(cx.team(), isa, b, &mut data);
-        Packed { data, rows: b.nrows(), cols: b.ncols(), isa }
+        let (rows, cols) = b.dim();
+        let mut data = vec![T::ZERO; right_len(rows, cols)];
+        pack_right_by(cx.team(), cx.isa(), b.into(), &mut data);
+        Packed { data, rows, cols }
     }
 
     /// K, the length of a chain.
@@ -156,30 +138,35 @@ impl<T: Real> Packed<T> {
         self.cols
     }
 
-    /// The instruction set whose panels these are.
-    pub(crate) fn isa(&self) -> Isa {
-        self.isa
-    }
-
-    pub(crate) fn data(&self) -> &[T] {
+    pub(super) fn data(&self) -> &[T] {
         &self.data
     }
 }
 
-/// Packs all of `b` into `out`, groups of panels by the team.
+/// Packs a right operand, panels shared among the threads.
 #[track_caller]
-pub(crate) fn pack_all<T: Real>(team: &selvedge_sync::Team, isa: Isa, b: ArrayView2<'_, T>, out: &mut [T]) {
-    let (k, cols) = b.dim();
+pub(crate) fn pack_right_by<T: Real>(team: &Team, isa: Isa, b: Strided<'_, T>, out: &mut [T]) {
+    by_panels::<T, COLS>(team, isa, b, out);
+}
+
+/// Packs a left operand, panels shared among the threads.
+#[track_caller]
+pub(crate) fn pack_left_by<T: Real>(team: &Team, isa: Isa, a: Strided<'_, T>, out: &mut [T]) {
+    by_panels::<T, ROWS>(team, isa, a.turned(), out);
+}
+
+#[track_caller]
+fn by_panels<T: Real, const N: usize>(team: &Team, isa: Isa, b: Strided<'_, T>, out: &mut [T]) {
+    /// Elements worth a task.
+    const WORK: usize = 1 << 16;
+    let (k, cols) = (b.rows(), b.cols());
     if k == 0 || cols == 0 {
         return;
     }
-    // Each task takes 64 columns, whatever the panels: one wide panel or up to four narrow ones.
-    team.parallel_parts(selvedge_sync::chunks(&mut out[..packed_len(k, cols)], k * WIDE), |index, part| {
-        let first = index * WIDE;
-        let end = (first + WIDE).min(cols);
-        for (col, width) in panels::<T>(isa, cols).filter(|&(col, _)| col >= first && col < end) {
-            let at = (col - first) * k;
-            pack_cols(isa, b, col, width, &mut part[at..at + width * k]);
-        }
+    let panels = WORK.div_ceil(k * N);
+    let out = &mut out[..k * cols.next_multiple_of(N)];
+    team.parallel_parts(chunks(out, panels * k * N), |index, out| {
+        let col = index * panels * N;
+        pack::<T, N>(isa, b.window(0, k, col, (panels * N).min(cols - col)), out);
     });
 }

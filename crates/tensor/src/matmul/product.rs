@@ -1,11 +1,17 @@
-//! C = init + A·B over packed panels, cut into tasks by shape.
+//! C = init + A·B, cut into tasks by shape.
+//!
+//! A task owns a rectangle of C. What it reads of an operand lies where it always did, or has been packed by all threads
+//! for all tasks, or is packed by the task itself into scratch of its thread: [`Plan`] says which.
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
-use super::kernel::{NARROW, ROWS, TileShape, WIDE, tile_chain};
-use super::pack::{Packed, pack_all, pack_rows, packed_len, panels};
+use super::kernel::{COLS, ROWS, tile_chain};
+use super::pack::{
+    Packed, left_len, left_panel, pack_left, pack_left_by, pack_right, pack_right_by, right_len, right_panel,
+};
+use super::plan::{Packing, Plan};
 use crate::context::carve;
-use crate::tile::{Grid, Tile};
+use crate::tile::{Beside, Grid, Strided, Tile};
 use crate::{Context, Isa, Real};
 
 /// What the chain of each output element starts from.
@@ -21,7 +27,8 @@ pub enum Init<'a, T> {
 
 impl<'a, T> Init<'a, T> {
     /// The part for the columns from `first` on.
-    fn columns(self, first: usize) -> Self {
+    #[inline(always)]
+    pub(super) fn columns(self, first: usize) -> Self {
         match self {
             Init::Bias(bias) => Init::Bias(&bias[first..]),
             other => other,
@@ -44,7 +51,7 @@ pub enum Operand<'a, T> {
 }
 
 impl<T: Real> Operand<'_, T> {
-    fn dim(&self) -> (usize, usize) {
+    pub(super) fn dim(&self) -> (usize, usize) {
         match self {
             Operand::View(view) => view.dim(),
             Operand::Packed(packed) => (packed.rows(), packed.cols()),
@@ -64,18 +71,10 @@ impl<'a, T> From<&'a Packed<T>> for Operand<'a, T> {
     }
 }
 
-/// Rows of C a task computes.
-const TASK_ROWS: usize = 16 * ROWS;
-/// Columns of C a task computes.
-const TASK_COLS: usize = 4 * WIDE;
-/// Steps of k between loading and storing C: a panel of B of this depth stays in the nearest caches.
-const DEPTH: usize = 256;
-
-/// C = init + A·B, with A (M, K), B (K, N) and C (M, N) row-major. A and B may have any strides: a
-/// transposed view costs nothing extra.
+/// C = init + A·B, with A (M, K), B (K, N) and C (M, N) row-major. A and B may have any strides.
 ///
 /// # Panics
-/// On shapes that do not fit, naming them, and on operands packed for another instruction set.
+/// On shapes that do not fit, naming them.
 #[track_caller]
 pub fn product<'a, T: Real>(
     cx: &mut Context<T>,
@@ -83,6 +82,24 @@ pub fn product<'a, T: Real>(
     init: Init<'_, T>,
     a: ArrayView2<'_, T>,
     b: impl Into<Operand<'a, T>>,
+) {
+    product_then(cx, c, init, a, b, None, |_, _, _| {});
+}
+
+/// A product whose finished elements are passed on while they are in the nearest caches: `then` gets the place (row,
+/// column) of a rectangle of C, the rectangle, and the same one of `beside`, a matrix of the shape of C.
+///
+/// # Panics
+/// As [`product`].
+#[track_caller]
+pub(crate) fn product_then<'a, T: Real>(
+    cx: &mut Context<T>,
+    c: ArrayViewMut2<'_, T>,
+    init: Init<'_, T>,
+    a: ArrayView2<'_, T>,
+    b: impl Into<Operand<'a, T>>,
+    beside: Option<ArrayViewMut2<'_, T>>,
+    then: impl Fn((usize, usize), &mut Tile<'_, T>, Option<Tile<'_, T>>) + Sync,
 ) {
     let b = b.into();
     let ((m, k), (bk, n)) = (a.dim(), b.dim());
@@ -97,99 +114,126 @@ pub fn product<'a, T: Real>(
     if m == 0 || n == 0 {
         return;
     }
-    let own = match b {
-        Operand::View(_) => packed_len(k, n),
-        Operand::Packed(packed) => {
-            assert_eq!(packed.isa(), cx.isa(), "operand packed for another instruction set");
-            0
-        }
-    };
-    let ([left, right], runner) = cx.split([m * k, own], 0);
+    let a = Strided::from(a);
+    let plan = Plan::new(a, &b);
+    let Plan { height, width, depth, .. } = plan;
+    let shared = [
+        if plan.left == Packing::Shared { left_len(m, k) } else { 0 },
+        if plan.right == Packing::Shared { right_len(k, n) } else { 0 },
+    ];
+    let own = [
+        if plan.left == Packing::Own { left_len(height, depth) } else { 0 },
+        if plan.right == Packing::Own { right_len(depth, width) } else { 0 },
+    ];
+    let ([left, right], mut runner) = cx.split(shared, own[0] + own[1] + 2 * COLS);
     let isa = runner.isa;
-    if k > 0 {
-        runner.for_each(selvedge_sync::chunks(left, k * TASK_ROWS), |index, part| {
-            for (i, panel) in part.chunks_mut(k * ROWS).enumerate() {
-                pack_rows(isa, a, index * TASK_ROWS + i * ROWS, panel.len() / k, panel);
-            }
-        });
+    if plan.left == Packing::Shared {
+        pack_left_by(runner.team(), isa, a, left);
     }
-    let right: &[T] = match b {
-        Operand::View(view) => {
-            pack_all(runner.team(), isa, view, right);
-            right
-        }
-        Operand::Packed(packed) => packed.data(),
+    if let (Operand::View(b), Packing::Shared) = (&b, plan.right) {
+        pack_right_by(runner.team(), isa, (*b).into(), right);
+    }
+    let left = if plan.left == Packing::Shared { Source::Packed(left, k) } else { Source::Lies(a) };
+    let right = match &b {
+        Operand::Packed(packed) => Source::Packed(packed.data(), k),
+        Operand::View(_) if plan.right == Packing::Shared => Source::Packed(right, k),
+        Operand::View(b) => Source::Lies((*b).into()),
     };
-    let left: &[T] = left;
-    // A short product is cut finer across, so that a single row still feeds every thread.
-    let grid = Grid::new(c, TASK_ROWS, TASK_COLS);
-    let across = n.div_ceil(TASK_COLS);
-    runner.for_each(grid, |index, mut tile| {
-        let (row, col) = (index / across * TASK_ROWS, index % across * TASK_COLS);
-        let a_block = &left[row * k..(row + tile.rows()) * k];
-        task(isa, k, n, col, init.columns(col), a_block, right, &mut tile);
+    let product = Product { isa, plan, k, left, right, init };
+    let parts = (Grid::new(c, height, width), Beside::new(beside, (m, n), height, width));
+    let across = n.div_ceil(width);
+    runner.for_each_with_scratch(parts, |index, (mut c, mut beside), scratch| {
+        let place = (index / across * height, index % across * width);
+        product.task(place, carve(scratch, own), &mut c, |row, c| {
+            let rows = c.rows();
+            then((place.0 + row, place.1), c, beside.as_mut().map(|tile| tile.whole_rows(row, rows)));
+        });
     });
 }
 
-/// One task's rectangle: panels of B outermost inside a block of k, so that each stays in the nearest cache.
-fn task<T: Real>(
+/// Where an operand lies while register tiles read it.
+#[derive(Clone, Copy, Debug)]
+enum Source<'a, T> {
+    Lies(Strided<'a, T>),
+    /// In panels of so many steps.
+    Packed(&'a [T], usize),
+}
+
+/// A product that tasks are taken from.
+struct Product<'a, T> {
     isa: Isa,
+    plan: Plan,
     k: usize,
-    n: usize,
-    first_col: usize,
-    init: Init<'_, T>,
-    a: &[T],
-    b: &[T],
-    c: &mut Tile<'_, T>,
-) {
-    let (rows, cols) = (c.rows(), c.cols());
-    let end = first_col + cols;
-    let mut k0 = 0;
-    loop {
-        let depth = DEPTH.min(k - k0);
-        for (col, width) in panels::<T>(isa, n).skip_while(|p| p.0 < first_col).take_while(|p| p.0 < end) {
-            let panel = &b[col * k + k0 * width..];
-            let at = col - first_col;
+    left: Source<'a, T>,
+    right: Source<'a, T>,
+    init: Init<'a, T>,
+}
+
+impl<T: Real> Product<'_, T> {
+    /// One rectangle. Panels of A are outermost inside a block of k: each stays in the nearest cache while those of B
+    /// pass.
+    #[inline]
+    fn task(
+        &self,
+        (first_row, first_col): (usize, usize),
+        [own_left, own_right]: [&mut [T]; 2],
+        c: &mut Tile<'_, T>,
+        mut then: impl FnMut(usize, &mut Tile<'_, T>),
+    ) {
+        let (rows, cols) = (c.rows(), c.cols());
+        let init = self.init.columns(first_col);
+        let mut k0 = 0;
+        loop {
+            let depth = self.plan.depth.min(self.k - k0);
+            let last = k0 + depth == self.k;
+            let reads_c = k0 > 0 || matches!(init, Init::Accumulate);
+            let (mut left, mut left_at) = (self.left, (first_row, k0));
+            if let (Source::Lies(a), Packing::Own) = (left, self.plan.left) {
+                pack_left(self.isa, a.window(first_row, rows, k0, depth), own_left);
+                (left, left_at) = (Source::Packed(own_left, depth), (0, 0));
+            }
+            let (mut right, mut right_at) = (self.right, (first_col, k0));
+            if let (Source::Lies(b), Packing::Own) = (right, self.plan.right) {
+                pack_right(self.isa, b.window(k0, depth, first_col, cols), own_right);
+                (right, right_at) = (Source::Packed(own_right, depth), (0, 0));
+            }
             for row in (0..rows).step_by(ROWS) {
                 let height = ROWS.min(rows - row);
-                let shape = TileShape { k: depth, rows: height, cols: width, b_stride: width };
-                let left = &a[row * k + k0 * height..];
-                let mut window = c.window(row, height, at, width.min(cols - at));
-                tile_chain(isa, shape, init.columns(at).at(k0), left, panel, &mut window);
+                let steps = (left_at.1, depth);
+                let a = match left {
+                    Source::Lies(a) => a.window(left_at.0 + row, height, left_at.1, depth),
+                    Source::Packed(data, k) => left_panel(data, k, (left_at.0 + row) / ROWS, steps, height),
+                };
+                for col in (0..cols).step_by(COLS) {
+                    let width = COLS.min(cols - col);
+                    // The next tile, so that its sums are there when its chains begin.
+                    if !reads_c {
+                        // Nothing to be read.
+                    } else if col + COLS < cols {
+                        c.prefetch(row, height, col + COLS, COLS.min(cols - col - COLS));
+                    } else if row + ROWS < rows {
+                        c.prefetch(row + ROWS, ROWS.min(rows - row - ROWS), 0, COLS.min(cols));
+                    }
+                    let steps = (right_at.1, depth);
+                    let b = match right {
+                        Source::Lies(b) => b.window(right_at.1, depth, right_at.0 + col, width),
+                        Source::Packed(data, k) => {
+                            right_panel(data, k, (right_at.0 + col) / COLS, steps, width)
+                        }
+                    };
+                    let init = init.columns(col).at(k0);
+                    tile_chain(self.isa, init, a, b, &mut c.window(row, height, col, width));
+                }
+                if last {
+                    then(row, &mut c.window(row, height, 0, cols));
+                }
+            }
+            k0 += depth;
+            if last {
+                break;
             }
         }
-        k0 += depth;
-        if k0 >= k {
-            break;
-        }
     }
-}
-
-/// Scratch that [`block_product`] needs for blocks up to `m` x `k` x `n`.
-pub(crate) fn block_scratch(m: usize, k: usize, n: usize) -> usize {
-    m * k + packed_len(k, n) + 2 * NARROW
-}
-
-/// A small product on the calling thread alone, same chains: C = init + A·B.
-pub(crate) fn block_product<T: Real>(
-    isa: Isa,
-    scratch: &mut [T],
-    c: &mut Tile<'_, T>,
-    init: Init<'_, T>,
-    a: ArrayView2<'_, T>,
-    b: ArrayView2<'_, T>,
-) {
-    let ((m, k), n) = (a.dim(), b.ncols());
-    let [left, right] = carve(scratch, [m * k, packed_len(k, n)]);
-    if k > 0 {
-        for (i, panel) in left.chunks_mut(k * ROWS).enumerate() {
-            pack_rows(isa, a, i * ROWS, panel.len() / k, panel);
-        }
-    }
-    for (col, width) in panels::<T>(isa, n) {
-        super::pack::pack_cols(isa, b, col, width, &mut right[col * k..(col + width) * k]);
-    }
-    task(isa, k, n, 0, init, left, right, c);
 }
 
 #[cfg(test)]
@@ -198,6 +242,7 @@ mod tests {
     use proptest::prelude::*;
     use selvedge_sync::Team;
 
+    use super::super::kernel::block;
     use super::*;
     use crate::testing::random;
 
@@ -238,17 +283,18 @@ mod tests {
                 let mut c = old.clone();
                 product(&mut cx, c.view_mut(), init, a, &packed);
                 prop_assert_eq!(&c, &want);
-                let mut c = old.clone();
-                let mut scratch = vec![0.0; block_scratch(m, k, n)];
-                block_product(isa, &mut scratch, &mut Tile::new(c.view_mut()), init, a, b);
-                prop_assert_eq!(&c, &want);
+                if !turned.1 {
+                    let mut c = old.clone();
+                    block(isa, init, a.into(), b.into(), &mut Tile::new(c.view_mut()));
+                    prop_assert_eq!(&c, &want);
+                }
             }
         }
     }
 
     #[test]
     fn deep_products_cross_blocks_of_k_without_changing_a_bit() {
-        let (m, k, n) = (7, 3 * DEPTH + 5, 70);
+        let (m, k, n) = (7, 1200, 70);
         let (a, b, zero) = (random(1, (m, k)), random(2, (k, n)), Array2::zeros((m, n)));
         let want = reference(Init::Zero, &a, &b, &zero);
         for isa in Isa::available() {

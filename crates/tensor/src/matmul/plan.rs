@@ -1,0 +1,85 @@
+//! How a product is cut into tasks, and what is packed for them: decided by shapes and strides alone.
+
+use super::kernel::{COLS, ROWS};
+use super::pack::collides;
+use super::product::Operand;
+use crate::Real;
+use crate::tile::Strided;
+
+/// Most steps of k between loading and storing C: a panel of A of this depth stays in the nearest cache, some of B in the
+/// next.
+const DEEPEST: usize = 384;
+
+/// Elements that are packed for all tasks at once: 16 MiB of f32, half of a large third-level cache. What is larger is
+/// packed piece by piece by those who use it, and stays in nearer caches.
+const SHARED: usize = 4 << 20;
+/// Rows that a right operand is worth packing for: with fewer, it is read where it lies if it can be.
+const WORTH_PACKING: usize = 2 * ROWS;
+/// Tasks worth having, so that threads share them evenly.
+const TASKS: usize = 24;
+/// Multiply-adds worth a task: some 20 µs.
+const WORK: usize = 1 << 20;
+
+/// Whether, and by whom, an operand is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packing {
+    /// Nobody.
+    No,
+    /// All threads, before the tasks.
+    Shared,
+    /// Each task for itself.
+    Own,
+}
+
+/// Rows and columns of the rectangles of C that tasks compute, and what is packed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    pub(super) height: usize,
+    pub(super) width: usize,
+    /// Steps of k between loading and storing C.
+    pub(super) depth: usize,
+    pub(super) left: Packing,
+    pub(super) right: Packing,
+}
+
+impl Plan {
+    pub(super) fn new<T: Real>(a: Strided<'_, T>, b: &Operand<'_, T>) -> Self {
+        let (m, (k, n)) = (a.rows(), b.dim());
+        // Where it lies, A is read along its rows; a few rows may be read any way.
+        let lies = m <= ROWS || (a.has_adjacent_columns() && !collides::<T>(a.row_step()));
+        let left = match lies {
+            true => Packing::No,
+            false if m * k <= SHARED => Packing::Shared,
+            false => Packing::Own,
+        };
+        let right = match b {
+            Operand::Packed(_) => Packing::No,
+            Operand::View(b) if Strided::from(*b).has_adjacent_columns() && m <= WORTH_PACKING => Packing::No,
+            Operand::View(_) if k * n <= SHARED => Packing::Shared,
+            Operand::View(_) => Packing::Own,
+        };
+        // Who packs for himself takes as much as he can of the other operand.
+        let tallest = if right == Packing::Own { 96 * ROWS } else { 32 * ROWS };
+        let widest = if left == Packing::Own { 12 * COLS } else { 6 * COLS };
+        let (mut height, mut width) = (part(m, tallest, ROWS), part(n, widest, COLS));
+        let lowest = if right == Packing::Own { tallest } else { 8 * ROWS };
+        let narrowest = if left == Packing::Own { widest } else { 2 * COLS };
+        while m.div_ceil(height) * n.div_ceil(width) < TASKS && height * width * k >= 2 * WORK {
+            if width > narrowest {
+                width = part(n, width / 2, COLS);
+            } else if height > lowest {
+                height = part(m, height / 2, ROWS);
+            } else {
+                break;
+            }
+        }
+        // One that packs for itself and is alone in its row or column of tasks packs no more than all together would.
+        let right = if right == Packing::Shared && height >= m { Packing::Own } else { right };
+        Plan { height, width, depth: part(k.max(1), DEEPEST, 16).min(k), left, right }
+    }
+}
+
+/// The size of equal parts of `len`, of at most `most`, in whole units.
+fn part(len: usize, most: usize, unit: usize) -> usize {
+    len.div_ceil(len.div_ceil(most.max(1))).next_multiple_of(unit)
+}
