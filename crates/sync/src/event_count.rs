@@ -52,7 +52,7 @@ impl EventCount {
     /// Nobody waits yet. A wait looks for some 30 µs before it sleeps, or not at all on a machine of one core.
     #[track_caller]
     pub fn new() -> Self {
-        Self::with_spin(spin::budget(2, spin::cores()))
+        Self::with_spin(spin::budget(spin::cores()))
     }
 
     /// As [`EventCount::new`], with waits that look for at most `spin` before they sleep.
