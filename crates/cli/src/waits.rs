@@ -124,13 +124,19 @@ mod tests {
         let mut watched = Watched { on: Some(on) };
         watched.enter();
         watched.report_hangs(Duration::from_secs(60), Stage::spinner("")).unwrap();
-        let (go, wait) = mpsc::channel::<()>();
-        let thread = OwnedThread::spawn("loader-0", move || wait.recv().is_err()).unwrap();
+        let ((begun, begins), (end, ends)) = (mpsc::channel(), mpsc::channel::<()>());
+        let thread = OwnedThread::spawn("loader-0", move || {
+            begun.send(()).unwrap();
+            ends.recv().is_err()
+        });
+        // Dropped before the thread, which a failure would else wait for.
+        let (thread, end) = (thread.unwrap(), end);
+        begins.recv().unwrap();
         let said = watched.finish().unwrap_err().to_string();
         // Neither the calling thread nor the watch over it is left.
         assert!(said.starts_with("threads left: loader-0 (spawned at crates/cli/src/waits.rs:"), "{said}");
         assert!(!said.contains(';'), "{said}");
-        drop(go);
+        drop(end);
         assert_eq!(thread.join(), Ok(true));
         instruments.finish().unwrap();
     }

@@ -34,7 +34,8 @@ use std::time::Duration;
 /// one more.
 ///
 /// Tasks of one region must not wait for each other: those that wait may be more than the threads that were woken, and
-/// then they wait for ever. Threads that must meet are [`OwnedThread`]s with a [`Barrier`](crate::Barrier).
+/// then they wait for ever. Threads that must meet are [`OwnedThread`]s with a [`Barrier`](crate::Barrier). A lock or a
+/// permit that another task holds may be waited for, since who holds it has begun, and goes on without the one who waits.
 ///
 /// Which thread runs which task is left to chance; results are the same whatever the number of threads as long as
 /// each task's result depends on its index alone.
