@@ -19,7 +19,7 @@ Runs, in this order, and stops at the first that fails:
   tidy     cargo xtask tidy
   test     cargo xtask test
   doc      cargo doc --workspace --no-deps, warnings denied
-  loom     cargo xtask loom --smoke
+  loom     cargo xtask loom --mutants
   shuttle  cargo xtask shuttle --smoke
   race     cargo xtask race --smoke; says SKIPPED where the machine cannot have ThreadSanitizer's compiler
   check    cargo xtask check
@@ -49,7 +49,7 @@ const STEPS: &[Step] = &[
         let mut doc = cargo::cargo();
         whole(cargo::run(doc.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", flags)))
     }),
-    ("loom", || whole(loom::smoke())),
+    ("loom", || whole(loom::mutants())),
     ("shuttle", || whole(shuttle::smoke())),
     ("race", race::smoke),
     ("check", || {

@@ -37,8 +37,8 @@ Options:
 
 Without a sanitizer named, all three. ThreadSanitizer needs the sources of the standard library beside a compiler of
 the same version. The command takes those of the toolchain (`rustup component add rust-src`), else those of Debian's
-packages rustc-web and rust-web-src, which it installs with apt-get where it runs as root; they lie beside rustup's and
-do not disturb it. Linux on x86-64.
+packages rustc-web and rust-web-src, which it installs with apt-get where it runs as root, and brings up to date once if
+they are older than this workspace needs; they lie beside rustup's and do not disturb it. Linux on x86-64.
 
 Builds, logs and reports stay in tsan, asan and lsan in the target folder.
 

@@ -2,13 +2,13 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use criterion::{BenchmarkId, Criterion};
-use selvedge_sync::{Snapshot, Team, items};
+use selvedge_sync::Snapshot;
 
 use crate::THREADS;
+use crate::crowd::timed;
 
 pub(crate) fn reads(c: &mut Criterion) {
     let mut group = c.benchmark_group("snapshot/read");
@@ -25,10 +25,9 @@ pub(crate) fn reads(c: &mut Criterion) {
     drop(guard);
     group.bench_function("arc-swap load/1", |b| b.iter(|| black_box(swap.load()[0])));
     for threads in THREADS {
-        let team = Team::new(threads).expect("threads");
         group.bench_function(BenchmarkId::new("selvedge", threads), |b| {
             b.iter_custom(|rounds| {
-                on_all(&team, || {
+                timed(threads, |_| {
                     let mut reader = snapshot.reader();
                     move || {
                         for _ in 0..rounds {
@@ -40,9 +39,8 @@ pub(crate) fn reads(c: &mut Criterion) {
         });
         group.bench_function(BenchmarkId::new("arc-swap load", threads), |b| {
             b.iter_custom(|rounds| {
-                on_all(&team, || {
-                    let swap = &swap;
-                    move || {
+                timed(threads, |_| {
+                    || {
                         for _ in 0..rounds {
                             black_box(swap.load()[0]);
                         }
@@ -59,12 +57,4 @@ pub(crate) fn reads(c: &mut Criterion) {
     drop(readers);
     group.bench_function("arc-swap store", |b| b.iter(|| swap.store(Arc::new(vec![1; 4]))));
     group.finish();
-}
-
-/// Time that all threads take together, each with work of its own from `make`.
-fn on_all<W: FnMut() + Send>(team: &Team, make: impl Fn() -> W) -> Duration {
-    let mut works: Vec<W> = (0..team.threads()).map(|_| make()).collect();
-    let began = Instant::now();
-    team.parallel_parts(items(&mut works), |_, work| work());
-    began.elapsed()
 }

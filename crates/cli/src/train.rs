@@ -37,7 +37,7 @@ const SAMPLE_TOKENS: usize = 120;
 pub(crate) fn run(args: TrainArgs, cancel: &CancelToken) -> anyhow::Result<ExitCode> {
     let isa: Isa = args.resources.isa.parse()?;
     let interrupted = Ok(ExitCode::from(INTERRUPTED));
-    let watched = Watched::begin(&args)?;
+    let mut watched = Watched::begin(&args)?;
     let (folder, file, tokenizer) = if args.resume {
         let folder = match &args.out {
             Some(path) => RunFolder::new(path),
@@ -81,7 +81,12 @@ pub(crate) fn run(args: TrainArgs, cancel: &CancelToken) -> anyhow::Result<ExitC
     let resources = resources(&args, &file.recipe, isa);
     resources.validate(&file.recipe)?;
     memory::check_run(&file.model, &file.recipe, &resources)?;
-    match train(&args, &folder, &file, &tokenizer, &resources, cancel, watched)? {
+    let outcome = train(&args, &folder, &file, &tokenizer, &resources, cancel, &mut watched);
+    // Whoever owned threads is gone, whatever became of the run.
+    if let Err(left) = watched.finish() {
+        remark!("{left}");
+    }
+    match outcome? {
         Outcome::Finished => Ok(ExitCode::SUCCESS),
         Outcome::Cancelled => {
             remark!("stopped; go on with: selvedge train --resume --out {}", folder.path().display());
@@ -191,7 +196,7 @@ fn train(
     tokenizer: &Tokenizer,
     resources: &Resources,
     cancel: &CancelToken,
-    mut watched: Watched,
+    watched: &mut Watched,
 ) -> anyhow::Result<Outcome> {
     let (train, valid) = (folder.tokens(TRAIN_TOKENS, tokenizer)?, folder.tokens(VALID_TOKENS, tokenizer)?);
     let checkpoints = Checkpoints::new(folder.checkpoints(), args.keep)?;
@@ -246,6 +251,7 @@ fn train(
         loader_fault: None,
     };
     let mut watch = Watch::new(folder, &trainer)?;
+    watched.report_hangs(resources.deadline, watch.stage.clone())?;
     let sampler = args
         .sample
         .as_ref()

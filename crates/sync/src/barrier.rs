@@ -40,7 +40,11 @@ const ARRIVAL: u64 = 8;
 /// A round that was complete by then still counts for the slowest to leave it.
 ///
 /// What a party did before a wait is visible to every other after the same wait. Waits look for some 30 µs and then
-/// sleep, and sleep at once where there are more parties than cores.
+/// sleep; where there are more parties than cores they offer their core to others for some 100 µs and then sleep.
+///
+/// Each party needs a thread of its own, as [`OwnedThread`](crate::OwnedThread) is. The tasks of one region of a
+/// [`Team`](crate::Team) must not meet at a barrier: the team wakes only as many threads as have a core, so parties that
+/// outnumber them would wait for ever.
 #[derive(Clone)]
 pub struct Barrier(Arc<Shared>);
 
@@ -153,7 +157,7 @@ impl Barrier {
         let names: Box<[String]> = names.into_iter().map(Into::into).collect();
         let cores = spin::cores();
         let crowded = names.len() > cores;
-        Self::with_spin(names, if crowded { spin::YIELDING } else { spin::budget(1, cores) }, crowded)
+        Self::with_spin(names, if crowded { spin::YIELDING } else { spin::budget(cores) }, crowded)
     }
 
     #[track_caller]

@@ -17,17 +17,18 @@ const EPOCH: u64 = 1 << 32;
 /// wake-up, so there is no flag beside the state that could disagree with it, and a wake-up cannot be lost.
 ///
 /// ```
-/// use selvedge_sync::{Counter, EventCount, OwnedThread};
+/// use selvedge_sync::{EventCount, OwnedThread};
 /// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicUsize, Ordering};
 ///
-/// let shared = Arc::new((Counter::new(), EventCount::new()));
+/// let shared = Arc::new((AtomicUsize::new(0), EventCount::new()));
 /// let theirs = Arc::clone(&shared);
 /// let waiter = OwnedThread::spawn("waiter", move || {
 ///     let (count, changed) = &*theirs;
-///     changed.wait(|| Some(count.get()).filter(|&count| count >= 3))
+///     changed.wait(|| Some(count.load(Ordering::Relaxed)).filter(|&count| count >= 3))
 /// })?;
 /// for _ in 0..3 {
-///     shared.0.add(1);
+///     shared.0.fetch_add(1, Ordering::Relaxed);
 ///     shared.1.notify_all();
 /// }
 /// assert_eq!(waiter.join(), Ok(3));
@@ -51,7 +52,7 @@ impl EventCount {
     /// Nobody waits yet. A wait looks for some 30 µs before it sleeps, or not at all on a machine of one core.
     #[track_caller]
     pub fn new() -> Self {
-        Self::with_spin(spin::budget(2, spin::cores()))
+        Self::with_spin(spin::budget(spin::cores()))
     }
 
     /// As [`EventCount::new`], with waits that look for at most `spin` before they sleep.

@@ -5,7 +5,6 @@
 mod atomic_f32;
 mod barrier;
 mod cancel;
-mod counter;
 mod error;
 mod event_count;
 #[cfg(any(all(feature = "instruments", not(any(loom, shuttle))), all(test, loom)))]
@@ -39,7 +38,6 @@ mod shuttle_tests;
 pub use atomic_f32::AtomicF32;
 pub use barrier::{Barrier, BarrierError, Crossing, Party};
 pub use cancel::CancelToken;
-pub use counter::Counter;
 pub use error::{ReduceError, RegionError, ShutdownError, SpawnError, TeamError, ThreadPanicked};
 pub use event_count::EventCount;
 pub use latch::{Latch, Ticket};

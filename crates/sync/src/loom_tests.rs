@@ -6,7 +6,6 @@
 mod atomic_f32;
 mod barrier;
 mod cancel;
-mod counter;
 mod event_count;
 mod instruments;
 mod latch;

@@ -10,6 +10,19 @@ use std::marker::PhantomData;
 ///
 /// Implemented by [`chunks`], [`items`] and tuples of up to six of them; [`Team::parallel_parts`] hands the parts out.
 ///
+/// ```
+/// use selvedge_sync::{Team, chunks, items};
+///
+/// // Three rows and, of each, its sum.
+/// let (mut rows, mut sums) = (vec![2.0; 12], vec![0.0; 3]);
+/// Team::new(2)?.parallel_parts((chunks(&mut rows, 4), items(&mut sums)), |index, (row, sum)| {
+///     row[0] = index as f32;
+///     *sum = row.iter().sum();
+/// });
+/// assert_eq!(sums, [6.0, 7.0, 8.0]);
+/// # Ok::<(), selvedge_sync::TeamError>(())
+/// ```
+///
 /// # Safety
 ///
 /// `len` must return the same number each time, and the parts of different indices below it must be disjoint: no two
@@ -76,6 +89,15 @@ pub(crate) fn each_with<P: Parts, S: Send, F: Fn(usize, P::Part, &mut S) + Sync>
 
 /// Parts of `slice` of `size` elements each; the last may be shorter, and an empty slice has none.
 ///
+/// ```
+/// use selvedge_sync::{Team, chunks};
+///
+/// let mut numbers = [0; 5];
+/// Team::new(2)?.parallel_parts(chunks(&mut numbers, 2), |index, part| part.fill(index));
+/// assert_eq!(numbers, [0, 0, 1, 1, 2]);
+/// # Ok::<(), selvedge_sync::TeamError>(())
+/// ```
+///
 /// # Panics
 ///
 /// When `size` is zero.
@@ -85,6 +107,15 @@ pub fn chunks<T: Send>(slice: &mut [T], size: usize) -> Chunks<'_, T> {
 }
 
 /// Parts of `slice` of one element each.
+///
+/// ```
+/// use selvedge_sync::{Team, items};
+///
+/// let mut squares = [0; 4];
+/// Team::new(2)?.parallel_parts(items(&mut squares), |index, square| *square = index * index);
+/// assert_eq!(squares, [0, 1, 4, 9]);
+/// # Ok::<(), selvedge_sync::TeamError>(())
+/// ```
 pub fn items<T: Send>(slice: &mut [T]) -> Items<'_, T> {
     Items { start: slice.as_mut_ptr(), len: slice.len(), owner: PhantomData }
 }

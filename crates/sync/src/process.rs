@@ -4,7 +4,7 @@
 /// The id of this process.
 ///
 /// Asking the system takes over a hundred nanoseconds, more than an empty region. So the answer is kept until a fork,
-/// whose child forgets it: the crate's one global, which holds a fact about the process and nothing of its users. A
+/// whose child forgets it: the crate's one global state, a fact about the process and nothing of its users. A
 /// process copied behind the C library's back (by a bare `clone` call) is not noticed here.
 #[cfg(unix)]
 pub(crate) fn id() -> u32 {

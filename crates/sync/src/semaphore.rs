@@ -125,7 +125,7 @@ impl Semaphore {
     /// When there are 2^62 permits or more.
     #[track_caller]
     pub fn new(permits: usize) -> Self {
-        Self::with_spin(permits, spin::budget(2, spin::cores()))
+        Self::with_spin(permits, spin::budget(spin::cores()))
     }
 
     /// The permits of a lock: who waits does so because of who holds them.

@@ -7,8 +7,8 @@ use std::time::Instant;
 /// Long enough that back-to-back regions never park, short enough that an idle team is off the processor at once.
 const BUDGET: Duration = Duration::from_micros(30);
 
-/// Many times what it takes to wake a thread, and longer than most regions that only compute.
-const RELIEF: Duration = Duration::from_millis(1);
+/// Longer than a task of a kernel takes, which only computes, and no longer than many a wait for a disk.
+const LONG_TASK: Duration = Duration::from_millis(5);
 
 /// How long one who offers its core to others goes on looking: some turns of all threads on few cores.
 /// Under a model checker a model says itself who looks how often.
@@ -32,10 +32,10 @@ pub(crate) fn cores() -> usize {
     if cfg!(any(loom, shuttle)) { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) }
 }
 
-/// The spin budget of a team of `threads` on `cores`: none when somebody needed may have no core to run on, for then
-/// spinning only burns the time slice that the awaited thread is waiting for.
-pub(crate) fn budget(threads: usize, cores: usize) -> Duration {
-    if cores <= 1 || threads > cores { Duration::ZERO } else { BUDGET }
+/// How long a thread looks for what another is to do: not at all on one core, where looking only burns the time slice
+/// that the other is waiting for.
+pub(crate) fn budget(cores: usize) -> Duration {
+    if cores <= 1 { Duration::ZERO } else { BUDGET }
 }
 
 /// How the threads of a team wait, and how many of them are awake at a time.
@@ -43,24 +43,23 @@ pub(crate) fn budget(threads: usize, cores: usize) -> Duration {
 pub(crate) struct Pace {
     /// How long one looks before it parks.
     pub(crate) spin: Duration,
-    /// Most workers beside the caller that are called to a region, unless its tasks take long.
+    /// Most workers beside the caller that are called to a region before one of its tasks has taken long.
     pub(crate) awake: usize,
-    /// When a task takes long.
-    pub(crate) relief: Duration,
+    /// The time from which on a task is long.
+    pub(crate) long_task: Duration,
 }
 
 impl Pace {
     /// Of a team on `cores`: no more workers are awake than have a core, for others would take it from those.
     pub(crate) fn on(cores: usize) -> Self {
-        let spin = if cores <= 1 { Duration::ZERO } else { BUDGET };
-        // One at least, so that two threads come together wherever there are two.
-        Self { spin, awake: cores.saturating_sub(1).max(1), relief: RELIEF }
+        // One at least, so that a region has help wherever there are two threads.
+        Self { spin: budget(cores), awake: cores.saturating_sub(1).max(1), long_task: LONG_TASK }
     }
 
-    /// Nobody looks twice, `awake` workers have a core, and every task takes long.
+    /// Nobody looks twice, `awake` workers have a core, and every task is long.
     #[cfg(test)]
     pub(crate) const fn parking(awake: usize) -> Self {
-        Self { spin: Duration::ZERO, awake, relief: Duration::ZERO }
+        Self { spin: Duration::ZERO, awake, long_task: Duration::ZERO }
     }
 }
 
@@ -199,10 +198,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_spins_without_a_core_for_everyone() {
-        assert_eq!(budget(2, 1), Duration::ZERO);
-        assert_eq!(budget(5, 4), Duration::ZERO);
-        assert_eq!(budget(4, 4), BUDGET);
+    fn nobody_spins_on_one_core() {
+        assert_eq!(budget(1), Duration::ZERO);
+        assert_eq!(budget(2), BUDGET);
         assert!(!Spin::new(Duration::ZERO).again());
     }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod crew;
 pub(crate) mod gate;
+mod relief;
 
 use crate::error::{RegionError, ShutdownError, TeamError, discard, message};
 use crate::parts::Parts;
@@ -28,9 +29,13 @@ use std::time::Duration;
 /// # Ok::<(), selvedge_sync::TeamError>(())
 /// ```
 ///
-/// Of a team with more threads than there are cores only as many work as have a core, for the others would take it from
-/// them; a region whose tasks take longer than a millisecond, and may be waiting for something else, gets more and more
-/// of the others.
+/// Of a team with more threads than there are cores a region gets only as many as have a core, for the others would
+/// take it from them. After each task that took five milliseconds or longer, and so may have waited for a disk, it gets
+/// one more.
+///
+/// Tasks of one region must not wait for each other: those that wait may be more than the threads that were woken, and
+/// then they wait for ever. Threads that must meet are [`OwnedThread`]s with a [`Barrier`](crate::Barrier). A lock or a
+/// permit that another task holds may be waited for, since who holds it has begun, and goes on without the one who waits.
 ///
 /// Which thread runs which task is left to chance; results are the same whatever the number of threads as long as
 /// each task's result depends on its index alone.
@@ -39,7 +44,8 @@ use std::time::Duration;
 /// when a region of this team is already open, be it around this call or on another thread: nested use and shared use
 /// cannot deadlock, and a thread that waits for its own region never runs a task of another.
 ///
-/// Dropping the team joins its threads, and the system has forgotten them by then.
+/// Dropping the team joins its threads, and the system has forgotten them by then; nothing of a region is left to wait
+/// for, see [its `Drop`](#impl-Drop-for-Team).
 #[derive(Debug)]
 pub struct Team {
     crew: Option<Arc<Crew>>,
@@ -95,7 +101,8 @@ impl Team {
 
     /// Runs `task` once for every index below `tasks` and returns when all are done.
     ///
-    /// What tasks wrote is visible to the caller afterwards. Allocates nothing.
+    /// What tasks wrote is visible to the caller afterwards. Allocates nothing. Tasks must not wait for each other, see
+    /// [`Team`]: what a waiting one waits for may not begin before it ends.
     ///
     /// # Panics
     ///
@@ -115,7 +122,7 @@ impl Team {
         }
     }
 
-    /// As [`Team::parallel`], with the panic of a task as an error.
+    /// As [`Team::parallel`], with the panic of a task as an error. Neither may these tasks wait for each other.
     ///
     /// # Errors
     ///
@@ -139,7 +146,8 @@ impl Team {
         })
     }
 
-    /// Hands every part of `parts` to `work`, with its index, each once.
+    /// Hands every part of `parts` to `work`, with its index, each once. Works must not wait for each other, as the
+    /// tasks of [`Team::parallel`].
     ///
     /// # Panics
     ///
@@ -204,7 +212,8 @@ impl Team {
     ///
     /// # Errors
     ///
-    /// [`ShutdownError`] naming the threads still running. Dropping the team instead waits without a limit.
+    /// [`ShutdownError`] naming the threads that had not ended by then, which end by themselves later. Dropping the team
+    /// instead waits until all have.
     pub fn shutdown(mut self, deadline: Duration) -> Result<(), ShutdownError> {
         self.dismiss();
         let until = shim::deadline(deadline);
@@ -247,6 +256,9 @@ impl Team {
     }
 }
 
+/// Joins the threads. The wait is short, whatever the tasks were: dropping a team takes owning it, so no region is open.
+/// The workers are between regions, asleep or looking for the next one, and leave as soon as the system lets them run.
+/// [`Team::shutdown`] sets a limit even so, and reports who is left.
 impl Drop for Team {
     fn drop(&mut self) {
         self.dismiss();

@@ -91,7 +91,8 @@ fn teams_of_changing_size_come_and_go() {
     }
 }
 
-/// After a pause the workers are parked, and a region must bring back as many as have a core, one at least.
+/// After a pause the workers are parked, and a region must bring back as many as have a core, one at least: the tasks
+/// wait for each other, as no user's may.
 #[test]
 fn parked_workers_come_to_help() {
     let threads = thread::available_parallelism().unwrap().get().clamp(2, 8);
@@ -110,7 +111,7 @@ fn parked_workers_come_to_help() {
     }
 }
 
-/// On any number of cores: tasks that sleep get a thread each in the end, which those that compute do not.
+/// On any number of cores: after tasks that sleep a region gets more and more threads, in the end all.
 #[test]
 fn long_tasks_get_more_threads_than_there_are_cores() {
     const THREADS: usize = 12;
@@ -120,7 +121,8 @@ fn long_tasks_get_more_threads_than_there_are_cores() {
     while seen.lock().unwrap().len() < THREADS {
         assert!(Instant::now() < until, "{} of {THREADS} threads came", seen.lock().unwrap().len());
         team.parallel(4 * THREADS, |_| {
-            thread::sleep(Duration::from_millis(2));
+            // As long as a task that waited for a disk.
+            thread::sleep(Duration::from_millis(8));
             seen.lock().unwrap().insert(thread::current().id());
         });
     }
@@ -248,19 +250,19 @@ fn threads_may_share_a_team() {
 fn each_thread_has_its_own_scratch() {
     for threads in [1, 2, 4] {
         let team = Team::new(threads).unwrap();
-        let mut out = vec![0usize; 64];
+        let mut out = vec![0usize; 20];
         let mut scratch: Vec<(usize, HashSet<ThreadId>)> = vec![Default::default(); threads + 1];
-        for _ in 0..10 {
+        for _ in 0..3 {
             team.parallel_parts_with(items(&mut out), &mut scratch, |index, out, (runs, threads)| {
                 *out += index;
                 *runs += 1;
                 threads.insert(thread::current().id());
-                // Long enough for everybody to take part.
-                thread::sleep(Duration::from_micros(100));
+                // Long enough for everybody to be called, with a core or without.
+                thread::sleep(Duration::from_millis(8));
             });
         }
-        assert_eq!(out, (0..64).map(|index| 10 * index).collect::<Vec<_>>());
-        assert_eq!(scratch.iter().map(|(runs, _)| runs).sum::<usize>(), 64 * 10);
+        assert_eq!(out, (0..20).map(|index| 3 * index).collect::<Vec<_>>());
+        assert_eq!(scratch.iter().map(|(runs, _)| runs).sum::<usize>(), 20 * 3);
         let used: Vec<usize> = scratch.iter().map(|(_, threads)| threads.len()).collect();
         assert_eq!(used.iter().sum::<usize>(), threads, "{used:?}");
         assert!(used.iter().all(|&threads| threads <= 1), "{used:?}");

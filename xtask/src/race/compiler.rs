@@ -66,7 +66,11 @@ impl fmt::Display for Unavailable {
                 "rustc-web is {compiler} and rust-web-src is {sources}: bring them to one version, `{install}`"
             ),
             Self::Old { found, needed } => {
-                write!(f, "the compiler beside the sources is {found}, and this workspace needs {needed}: update it")
+                write!(
+                    f,
+                    "the compiler beside the sources is {found}, and this workspace needs {needed}: update it, as root \
+                     with `apt-get update` and `{install}`"
+                )
             }
             Self::Llvm { compiler, runtime } => write!(
                 f,
@@ -186,21 +190,37 @@ fn runtime(folder: &Path, sanitizer: Sanitizer) -> Option<PathBuf> {
     fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).find(named)
 }
 
-/// Debian's compiler, with the sources beside it; installed if it is not there.
+/// Debian's compiler, with the sources beside it; installed if it is not there, and brought up to date if it is old.
 fn debian(llvm: &str) -> Result<Version> {
     let sysroot = Path::new("/usr");
     if !(Path::new(DEBIAN).is_file() && has_sources(sysroot)) {
-        install()?;
+        install(&[Step::Install, Step::Update, Step::Install])?;
     }
-    let [compiler, sources] = PACKAGES.map(package_version);
-    if compiler != sources {
-        let said = |version: Option<String>| version.unwrap_or_else(|| "not installed".into());
-        return Err(Unavailable::Versions { compiler: said(compiler), sources: said(sources) }.into());
-    }
-    let version = Version::of(&DEBIAN.into())?;
     let needed = needed()?;
-    fits(&version, &needed, llvm)?;
-    Ok(version)
+    let installed = || {
+        let [compiler, sources] = PACKAGES.map(package_version);
+        if compiler != sources {
+            let said = |version: Option<String>| version.unwrap_or_else(|| "not installed".into());
+            return Err(Unavailable::Versions { compiler: said(compiler), sources: said(sources) }.into());
+        }
+        let version = Version::of(&DEBIAN.into())?;
+        fits(&version, &needed, llvm)?;
+        Ok(version)
+    };
+    updated(installed, || install(&[Step::Update, Step::Install]))
+}
+
+/// What `find` finds, after one `update` where that may help: the packages may be of an old list of them.
+fn updated<T>(find: impl Fn() -> Result<T>, update: impl FnOnce() -> Result<(), Unavailable>) -> Result<T> {
+    let found = find();
+    let outdated = |error: &anyhow::Error| {
+        matches!(error.downcast_ref(), Some(Unavailable::Old { .. } | Unavailable::Versions { .. }))
+    };
+    match &found {
+        // If there can be no update, what was found says what to do.
+        Err(error) if outdated(error) && update().is_ok() => find(),
+        _ => found,
+    }
 }
 
 /// Whether a compiler is new enough and agrees with the run-time library.
@@ -229,8 +249,17 @@ fn package_version(package: &str) -> Option<String> {
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned()).filter(|version| !version.is_empty())
 }
 
-/// Installs Debian's packages, with a fresh list of them if the one at hand does not do.
-fn install() -> Result<(), Unavailable> {
+/// What apt-get is to do.
+#[derive(Clone, Copy, PartialEq)]
+enum Step {
+    /// Fetch the list of packages. Should it fail, the installation says why.
+    Update,
+    /// Install Debian's packages, or the newer ones of the list.
+    Install,
+}
+
+/// Takes the steps until an installation succeeds.
+fn install(steps: &[Step]) -> Result<(), Unavailable> {
     let said = |program: &str, args: &[&str]| {
         let mut command = Command::new(program);
         command.args(args).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
@@ -249,10 +278,10 @@ fn install() -> Result<(), Unavailable> {
     args.extend(PACKAGES);
     args.extend(wait);
     let mut why = String::new();
-    for attempt in 0..2 {
-        if attempt > 0 {
-            // Should it fail, the installation says why.
+    for step in steps {
+        if *step == Step::Update {
             let _ = said("apt-get", &["update", wait[0], wait[1]]);
+            continue;
         }
         match said("apt-get", &args) {
             Ok(output) if output.status.success() => return Ok(()),
@@ -270,6 +299,7 @@ fn install() -> Result<(), Unavailable> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
     fn version(release: &str, llvm: &str) -> Version {
         Version { release: release.into(), llvm: llvm.into() }
@@ -294,12 +324,37 @@ mod tests {
     }
 
     #[test]
+    fn an_old_compiler_is_brought_up_to_date_once() {
+        let looks = Cell::new(0);
+        let old = || Unavailable::Old { found: "1.85.0".into(), needed: "1.95".into() };
+        let find = |good: u32| {
+            looks.set(looks.get() + 1);
+            if looks.get() >= good { Ok(looks.get()) } else { Err(old().into()) }
+        };
+        assert_eq!(updated(|| find(2), || Ok(())).unwrap(), 2);
+        looks.set(0);
+        let still = updated(|| find(3), || Ok(())).unwrap_err();
+        assert_eq!((still.downcast_ref(), looks.get()), (Some(&old()), 2));
+        looks.set(0);
+        let stays = updated(|| find(2), || Err(Unavailable::NotRoot)).unwrap_err();
+        assert_eq!((stays.downcast_ref(), looks.get()), (Some(&old()), 1));
+    }
+
+    #[test]
+    fn what_an_update_cannot_help_is_not_updated() {
+        let fails = || -> Result<()> { anyhow::bail!("no compiler") };
+        assert!(updated(fails, || panic!("updated for nothing")).is_err());
+        assert!(updated(|| Ok(()), || panic!("updated for nothing")).is_ok());
+    }
+
+    #[test]
     fn every_refusal_says_what_to_do() {
         let remedies = [
             (Unavailable::NoSources, "rustup component add rust-src"),
             (Unavailable::NotRoot, "apt-get install rustc-web rust-web-src"),
             (Unavailable::Install { why: "Unable to locate package rustc-web".into() }, "Unable to locate"),
             (Unavailable::NoRuntime { folder: "lib".into() }, "rustup"),
+            (Unavailable::Old { found: "1.85.0".into(), needed: "1.95".into() }, "apt-get update"),
         ];
         for (unavailable, remedy) in remedies {
             assert!(unavailable.to_string().contains(remedy), "{unavailable}");

@@ -76,14 +76,18 @@ fn a_trace_shows_every_thread_and_changes_no_bit() {
     assert_eq!(home.read("seen/samples.txt"), home.read("plain/samples.txt"));
     assert!(!home.path("plain/waits.svg").exists() && !plain.stdout.contains("wait matrix"));
     assert!(ended.stderr.contains("open it in ui.perfetto.dev"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("threads left"), "{}", ended.stderr);
 
     let trace = Trace::read(&home, "seen.json");
     trace.check();
     let names: BTreeSet<&str> = trace.threads.values().map(String::as_str).collect();
-    assert_eq!(names, ["checkpoint", "loader-0", "main", "selvedge-1", "selvedge-watch"].into());
+    assert_eq!(
+        names,
+        ["checkpoint", "loader-0", "main", "selvedge-1", "selvedge-waits", "selvedge-watch"].into()
+    );
     assert!(trace.threads_with("compute").is_superset(&["main", "selvedge-1"].into()));
     assert!(trace.threads_with("wait").contains("main"));
-    let idle = ["selvedge-1", "selvedge-watch", "checkpoint"];
+    let idle = ["selvedge-1", "selvedge-waits", "selvedge-watch", "checkpoint"];
     assert!(trace.threads_with("idle").is_superset(&idle.into()));
     assert!(trace.threads_with("phase").is_superset(&["main", "loader-0", "checkpoint"].into()));
     // Kernels by the lines that call them, also where a worker has one thread and runs them inline.

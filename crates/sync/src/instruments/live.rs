@@ -99,7 +99,8 @@ impl Instruments {
         ledger::entries(&self.shared)
     }
 
-    /// Checks that every registered thread has ended.
+    /// Checks that every registered thread has ended. One that has been spawned and has not begun to run is not yet
+    /// registered, so not seen.
     ///
     /// # Errors
     ///

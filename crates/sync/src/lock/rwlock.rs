@@ -54,7 +54,7 @@ impl<T, R: Rank> RwLock<T, R> {
     /// A lock that nobody holds.
     #[track_caller]
     pub fn new(value: T) -> Self {
-        Self::with_spin(value, spin::budget(2, spin::cores()))
+        Self::with_spin(value, spin::budget(spin::cores()))
     }
 
     #[track_caller]

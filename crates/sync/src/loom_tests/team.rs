@@ -165,8 +165,8 @@ fn loom_team_one_worker() {
     });
 }
 
-/// A region gets the help it asks for, whoever sleeps: its tasks wait for each other, so a worker that is not woken
-/// hangs the model. Twice, so that a worker must come back.
+/// A region gets the help it asks for, whoever sleeps: the model's tasks wait for each other, so a worker that is not
+/// woken hangs it. Twice, so that a worker must come back.
 ///
 /// 2 threads, 4 preemptions: 9,965 schedules, 0.4 s. Kills `gate_open_no_wake`, `gate_wake_swapped`,
 /// `gate_wake_up_kept`, `gate_generation_kept`.
@@ -209,8 +209,8 @@ fn loom_team_wakes_both() {
     });
 }
 
-/// More workers than have a core are called once tasks take long: three of them wait for each other, and the crew has
-/// one core beside the caller's.
+/// After a task that took long a worker is called that has no core: task 0 ends, then three wait for each other, and the
+/// crew has one core beside the caller's.
 ///
 /// 3 threads, 2 preemptions: 104,319 schedules, 6.6 s. Kills `gate_relieve_silent`, `gate_relieve_stale`.
 #[test]

@@ -79,11 +79,11 @@ fn shuttle_team_shared_with_a_panic() {
     });
 }
 
-/// Tasks that wait for each other: as many as there are threads, so that each needs one of its own, after the workers
-/// have come to sleep or are about to.
+/// Where each of its threads has a core, a region wakes them all, after they have come to sleep or are about to. Its
+/// tasks wait for each other, as no user's may: each needs a thread of its own, and one that is not woken hangs it.
 #[test]
-fn shuttle_team_gives_the_help_it_promises() {
-    explore("shuttle_team_gives_the_help_it_promises", || {
+fn shuttle_team_wakes_whoever_has_a_core() {
+    explore("shuttle_team_wakes_whoever_has_a_core", || {
         let team = team();
         for _ in 0..2 {
             let (met, parties) = crate::Barrier::new(THREADS);

@@ -4,6 +4,7 @@
 #![expect(unsafe_code, reason = "a region lends its task to the workers for as long as the region is open")]
 
 use super::gate::{Gate, Seen};
+use super::relief::Relief;
 use crate::error::discard;
 use crate::probe::{self, Kind, Object, Region};
 use crate::shim::{AtomicBool, AtomicUsize, Line, Mutex, Ordering, UnsafeCell, in_order, keep, lock, weaken};
@@ -11,7 +12,6 @@ use crate::spin::Pace;
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
 
 /// A task of a region, run with the participant it runs on (0 is the caller, each worker has its own number) and its
 /// index.
@@ -196,45 +196,6 @@ impl Crew {
             let index = self.next.load(Ordering::Relaxed);
             self.next.store(index + 1, Ordering::Relaxed);
             index
-        }
-    }
-}
-
-/// Sees to it that a region whose tasks take long gets more threads than there are cores, if the team has them: its
-/// tasks may wait for a disk, and the system shares out the cores as well as it can.
-struct Relief {
-    /// When it is due, and since when.
-    due: Option<(Duration, Instant)>,
-    /// Tasks until the clock is read again: reading it takes as long as a small task.
-    skip: u32,
-}
-
-/// Tasks between two readings of the clock while they are short.
-const SHORT_TASKS: u32 = 15;
-
-impl Relief {
-    #[inline]
-    fn new(gate: &Gate) -> Self {
-        Self { due: gate.relief().map(|after| (after, Instant::now())), skip: 0 }
-    }
-
-    /// Between two tasks of one participant, with so many left to others.
-    #[inline]
-    fn look(&mut self, gate: &Gate, helpers: usize) {
-        if let Some((after, since)) = &mut self.due
-            && helpers > 0
-        {
-            if self.skip > 0 {
-                self.skip -= 1;
-                return;
-            }
-            let passed = since.elapsed();
-            if passed >= *after {
-                *since = Instant::now();
-                gate.relieve(helpers);
-            } else if passed < *after / (4 * SHORT_TASKS) {
-                self.skip = SHORT_TASKS;
-            }
         }
     }
 }

@@ -10,8 +10,8 @@
 //! caller closes the gate once no task is left, after which nobody can enter, and waits until `active` is zero. Nobody
 //! ever waits for a worker that did not enter, so a parked or descheduled one costs its help and nothing else.
 //!
-//! No more workers are kept awake than have a core: others sleep as soon as they are done, and are called when tasks
-//! take long. With that, eight threads on two cores compute as fast as two.
+//! No more workers are kept awake than have a core: others sleep as soon as they are done, and are called one by one
+//! after tasks that took long. With that, eight threads on two cores compute as fast as two.
 //!
 //! Both kinds of sleep are announced *in the word* by compare-and-swap, so that the announcement and the event it
 //! waits for are ordered by the word itself: either the opener sees the sleeper, or the sleeper sees the opening. No
@@ -135,7 +135,7 @@ impl Gate {
     }
 
     /// Wakes one sleeper for the region that the caller or a worker is in and that could use `helpers` more, core or
-    /// no core: its tasks take long, and may be waiting for something else than a core.
+    /// no core: a task of it took long, and may have waited for something else than a core.
     #[cold]
     pub(crate) fn relieve(&self, helpers: usize) {
         let most = u64::from(keep!("gate_relieve_silent"));
@@ -149,9 +149,10 @@ impl Gate {
         self.call_up_to(word, helpers, self.workers, most);
     }
 
-    /// The time after which [`Gate::relieve`] is due; none, where all workers may be awake anyway.
-    pub(crate) fn relief(&self) -> Option<Duration> {
-        (self.workers > self.awake).then_some(self.pace.relief)
+    /// The time from which on a task is long, so that [`Gate::relieve`] is due when it has ended; none, where all
+    /// workers may be awake anyway.
+    pub(crate) fn long_task(&self) -> Option<Duration> {
+        (self.workers > self.awake).then_some(self.pace.long_task)
     }
 
     fn call_up_to(&self, mut word: u64, helpers: usize, limit: u64, most: u64) {
