@@ -1,6 +1,7 @@
 //! What training, evaluation and generation need of any architecture, and pieces their wirings share.
 
 use std::fmt::Debug;
+use std::ops::Range;
 
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2, s};
 use selvedge_tensor::attention::{self, KvCache};
@@ -9,7 +10,7 @@ use selvedge_tensor::{Context, Init, Operand, Packed, Real, cross_entropy, linea
 use crate::config::{Arch, Config};
 use crate::error::Error;
 use crate::gpt2::Gpt2;
-use crate::layout::Layout;
+use crate::layout::{Layout, Slot, flat, read};
 use crate::llama::Llama;
 
 /// What the activations are for, which decides what is kept.
@@ -40,9 +41,28 @@ impl Mode {
         if self.has_backward() { layers } else { layers.min(2) }
     }
 
-    /// Rows the head computes.
+    /// Rows whose norm the head reads.
     pub(crate) fn head_rows(self, rows: usize) -> usize {
         if self == Mode::Generate { rows.min(1) } else { rows }
+    }
+}
+
+/// What the gradient of some rows is put into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fold {
+    /// A buffer that holds nothing yet: it is overwritten, and need not have been zeroed.
+    First,
+    /// A buffer that holds the gradient of rows before these: it is added to.
+    Next,
+}
+
+impl Fold {
+    /// What the chains of a weight's gradient start from.
+    pub(crate) fn init<'a, T>(self) -> Init<'a, T> {
+        match self {
+            Fold::First => Init::Zero,
+            Fold::Next => Init::Accumulate,
+        }
     }
 }
 
@@ -108,7 +128,7 @@ pub trait Architecture<T: Real>: Debug + Send + Sync {
     /// Adds the losses of `rows` to `sum`; mode [`Mode::Evaluate`].
     fn loss(&self, cx: &mut Context<T>, params: &[T], acts: &mut [T], rows: Rows<'_>, sum: &mut LossSum);
 
-    /// Adds the losses of `rows` to `sum` and the gradient of their sum to `grads`, but for the embeddings:
+    /// Adds the losses of `rows` to `sum`, and puts the gradient of their sum into `grads`, but for the embeddings:
     /// the gradient of their output goes to `dinput` (B·T, C), overwritten.
     ///
     /// [`Architecture::embedding_gradient`] folds it in once all rows of a shard are done, so that a tied
@@ -118,6 +138,7 @@ pub trait Architecture<T: Real>: Debug + Send + Sync {
         cx: &mut Context<T>,
         params: &[T],
         grads: &mut [T],
+        fold: Fold,
         acts: &mut [T],
         mode: Mode,
         rows: Rows<'_>,
@@ -258,35 +279,145 @@ pub(crate) fn positions(rows: usize, time: usize, first: usize) -> Vec<u32> {
     (0..rows).map(|row| u32::try_from(first + row % time).unwrap_or(u32::MAX)).collect()
 }
 
-/// Losses of `logits`, which become the gradient of their sum where one is wanted.
-pub(crate) fn losses<T: Real>(
-    cx: &mut Context<T>,
-    losses: &mut ArrayViewMut2<'_, T>,
-    logits: ArrayViewMut2<'_, T>,
-    targets: &[u32],
-    gradient: bool,
-    sum: &mut LossSum,
-) {
-    let losses = losses.as_slice_mut().expect("activations are contiguous");
-    if gradient {
-        cross_entropy::forward_backward(cx, losses, logits, targets);
-    } else {
-        cross_entropy::forward(cx, losses, logits, targets);
-    }
-    sum.add_rows(losses, targets);
+/// Rows of logits there are at once, of `rows`: some 16 MiB of f32, and enough rows to make packing the head worth while.
+pub(crate) fn logit_rows(rows: usize, vocab: usize) -> usize {
+    const LOGITS: usize = 4 << 20;
+    const LEAST: usize = 256;
+    rows.min(LEAST.max(LOGITS / vocab.max(1)))
 }
 
-/// dx = dy · W and dW += dyᵀ · x, db += Σ dy.
+/// Adds to `sum` the losses of rows of `normed` (N, C), and writes them to `losses` (1, N); `logits` (R, V) serves R
+/// rows after another.
+pub(crate) fn head_losses<T: Real>(
+    cx: &mut Context<T>,
+    logits: &mut ArrayViewMut2<'_, T>,
+    losses: &mut ArrayViewMut2<'_, T>,
+    normed: ArrayView2<'_, T>,
+    head: &Weight<'_, T>,
+    targets: &[u32],
+    sum: &mut LossSum,
+) {
+    by_rows(logits, normed.nrows(), |mut logits, rows| {
+        linear::forward(cx, logits.view_mut(), normed.slice(s![rows.clone(), ..]), head.operand(), None);
+        cross_entropy::forward(cx, &mut flat(losses)[rows.clone()], logits, &targets[rows]);
+    });
+    sum.add_rows(read(losses), targets);
+}
+
+/// As [`head_losses`], and the gradient of their sum: `dnormed` (N, C) is overwritten, and so is the head's, or added to.
+pub(crate) fn head_losses_and_gradient<T: Real>(
+    cx: &mut Context<T>,
+    logits: &mut ArrayViewMut2<'_, T>,
+    losses: &mut ArrayViewMut2<'_, T>,
+    normed: ArrayView2<'_, T>,
+    head: &Weight<'_, T>,
+    targets: &[u32],
+    mut dnormed: ArrayViewMut2<'_, T>,
+    (dhead, fold): (&mut ArrayViewMut2<'_, T>, Fold),
+    sum: &mut LossSum,
+) {
+    let mut fold = fold;
+    by_rows(logits, normed.nrows(), |mut logits, rows| {
+        let normed = normed.slice(s![rows.clone(), ..]);
+        linear::forward(cx, logits.view_mut(), normed, head.operand(), None);
+        let losses = &mut flat(losses)[rows.clone()];
+        cross_entropy::forward_backward(cx, losses, logits.view_mut(), &targets[rows.clone()]);
+        let dnormed = dnormed.slice_mut(s![rows, ..]);
+        linear_backward(cx, dnormed, (dhead, fold), None, logits.view(), normed, head);
+        fold = Fold::Next;
+    });
+    sum.add_rows(read(losses), targets);
+}
+
+/// Calls `part` with as much of `logits` as is needed, for so many rows at a time as it has.
+fn by_rows<T: Real>(
+    logits: &mut ArrayViewMut2<'_, T>,
+    rows: usize,
+    mut part: impl FnMut(ArrayViewMut2<'_, T>, Range<usize>),
+) {
+    let most = logits.nrows().max(1);
+    for first in (0..rows).step_by(most) {
+        let end = rows.min(first + most);
+        part(logits.slice_mut(s![..end - first, ..]), first..end);
+    }
+}
+
+/// Zeroes what a first fold adds to: all gradients but those of products, which [`linear_backward`] overwrites.
+pub(crate) fn clear_additions<T: Real>(layout: &Layout, grads: &mut [T], head: &Slot) {
+    for slot in layout.slots().iter().filter(|slot| !is_product(slot, head)) {
+        grads[slot.span.range()].fill(T::ZERO);
+    }
+}
+
+/// Whether a weight is the right operand of a product: a matrix, and of the embeddings only one that is the head.
+pub(crate) fn is_product(slot: &Slot, head: &Slot) -> bool {
+    slot.decay && (!slot.name.ends_with("embedding") || slot.name == head.name)
+}
+
+/// dx = dy · W, dW = dyᵀ · x or `+=`, db += Σ dy.
 #[track_caller]
 pub(crate) fn linear_backward<T: Real>(
     cx: &mut Context<T>,
     dx: ArrayViewMut2<'_, T>,
-    dw: &mut ArrayViewMut2<'_, T>,
+    (dw, fold): (&mut ArrayViewMut2<'_, T>, Fold),
     dbias: Option<&mut ArrayViewMut2<'_, T>>,
     dy: ArrayView2<'_, T>,
     x: ArrayView2<'_, T>,
     w: &Weight<'_, T>,
 ) {
-    linear::backward_weight(cx, dw.view_mut(), dbias.map(|b| b.row_mut(0)), dy, x);
+    linear::backward_weight(cx, dw.view_mut(), fold.init(), dbias.map(|b| b.row_mut(0)), dy, x);
     linear::backward_input(cx, dx, Init::Zero, dy, w.view);
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    use super::*;
+
+    fn matrix(rows: usize, cols: usize, seed: u64) -> Array2<f32> {
+        let rng = crate::CounterRng::new(seed, 0);
+        Array2::from_shape_fn((rows, cols), |(r, c)| {
+            (rng.at((r * cols + c) as u64) % 2001) as f32 / 1000.0 - 1.0
+        })
+    }
+
+    /// Losses, their sum, and both gradients, through logits of `at_once` rows.
+    fn run(at_once: usize) -> (LossSum, Array2<f32>, Array2<f32>, Array2<f32>) {
+        let (n, c, vocab) = (11, 6, 9);
+        let (normed, head) = (matrix(n, c, 1), matrix(vocab, c, 2));
+        let mut targets: Vec<u32> = (0..n as u32).map(|i| i * 5 % vocab as u32).collect();
+        targets[4] = cross_entropy::IGNORE;
+        let mut logits = Array2::zeros((at_once, vocab));
+        let (mut losses, mut dnormed) = (Array2::zeros((1, n)), Array2::zeros((n, c)));
+        let mut dhead = Array2::from_elem((vocab, c), f32::NAN);
+        let (cx, head) = (&mut Context::solo(), Weight::plain(head.view()));
+        let mut sum = LossSum::default();
+        head_losses_and_gradient(
+            cx,
+            &mut logits.view_mut(),
+            &mut losses.view_mut(),
+            normed.view(),
+            &head,
+            &targets,
+            dnormed.view_mut(),
+            (&mut dhead.view_mut(), Fold::First),
+            &mut sum,
+        );
+        let (mut alone, mut alone_losses) = (LossSum::default(), losses.clone());
+        alone_losses.fill(f32::NAN);
+        let (logits, into) = (&mut logits.view_mut(), &mut alone_losses.view_mut());
+        head_losses(cx, logits, into, normed.view(), &head, &targets, &mut alone);
+        assert_eq!((alone, &alone_losses), (sum, &losses));
+        (sum, losses, dnormed, dhead)
+    }
+
+    #[test]
+    fn logits_a_few_rows_at_a_time_give_the_bits_of_all_at_once() {
+        let whole = run(11);
+        assert_eq!(whole.0.tokens, 10);
+        for at_once in [1, 3, 10] {
+            assert_eq!(run(at_once), whole, "{at_once} rows");
+        }
+    }
 }

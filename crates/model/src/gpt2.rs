@@ -5,11 +5,11 @@
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 use selvedge_tensor::attention::{self, KvCache};
 use selvedge_tensor::gelu::Form;
-use selvedge_tensor::{Context, Packed, Real, embedding, gelu, layernorm, linear, residual};
+use selvedge_tensor::{Context, Packed, Real, embedding, gelu, layernorm, linear};
 
 use crate::architecture::{
-    Architecture, Attend, LossSum, Mode, PackedWeights, Rows, Weight, attend, input_output, linear_backward,
-    losses, positions,
+    Architecture, Attend, Fold, LossSum, Mode, PackedWeights, Rows, Weight, attend, clear_additions,
+    head_losses, head_losses_and_gradient, input_output, is_product, linear_backward, logit_rows, positions,
 };
 use crate::config::{Activation, Config};
 use crate::init::DEVIATION;
@@ -136,11 +136,10 @@ struct Acts<A> {
     embedded: A, // (N, C)
     blocks: Vec<BlockActs<A>>,
     outs: Vec<A>, // (N, C), the residual stream after each block
-    proj: A,      // (N, C), what a sublayer adds to the residual stream
     norm_f: A,    // (N, C)
     mean_f: A,    // (1, N)
     rstd_f: A,    // (1, N)
-    logits: A,    // (N, V)
+    logits: A,    // (R, V), R rows after another
     losses: A,    // (1, N)
     back: Option<Back<A>>,
 }
@@ -151,7 +150,6 @@ impl<A> Acts<A> {
             embedded: f(&self.embedded),
             blocks: self.blocks.iter().map(|block| block.map(f)).collect(),
             outs: self.outs.iter().map(&mut *f).collect(),
-            proj: f(&self.proj),
             norm_f: f(&self.norm_f),
             mean_f: f(&self.mean_f),
             rstd_f: f(&self.rstd_f),
@@ -214,11 +212,10 @@ impl Gpt2 {
                 })
                 .collect(),
             outs: (0..mode.kept_outputs(layers)).map(|_| span(n, c)).collect(),
-            proj: span(n, c),
             norm_f: span(head_rows, c),
             mean_f: span(1, head_rows),
             rstd_f: span(1, head_rows),
-            logits: span(head_rows, vocab),
+            logits: span(logit_rows(head_rows, vocab), vocab),
             losses: span(1, head_rows),
             back: mode.has_backward().then(|| Back {
                 dnorm: span(n, c),
@@ -240,7 +237,7 @@ impl Gpt2 {
         self.params.map(&mut |slot| Weight::plain(slot.span.view(params)))
     }
 
-    /// Tokens to the logits of the rows the head computes.
+    /// Tokens to what the head reads.
     fn forward<T: Real>(
         &self,
         cx: &mut Context<T>,
@@ -267,14 +264,13 @@ impl Gpt2 {
                 Some((caches, first)) => Attend::Cached { cache: &mut caches[l], first: *first },
                 None => Attend::Rows,
             };
-            self.block_forward(cx, block, &mut a.blocks[l % kept], &mut a.proj, x, out, &shape, attend);
+            self.block_forward(cx, block, &mut a.blocks[l % kept], x, out, &shape, attend);
         }
         let last = a.outs[(self.config.layers - 1) % a.outs.len()].view();
         let x = last.slice_move(s![n - a.norm_f.nrows().., ..]);
         let (mean, rstd) = (flat(&mut a.mean_f), flat(&mut a.rstd_f));
         let (w, b) = (p.norm_f_weight.row(), p.norm_f_bias.row());
         layernorm::forward(cx, a.norm_f.view_mut(), mean, rstd, x, w, b, self.config.norm_eps);
-        linear::forward(cx, a.logits.view_mut(), a.norm_f.view(), p.head().operand(), None);
     }
 
     fn block_forward<T: Real>(
@@ -282,7 +278,6 @@ impl Gpt2 {
         cx: &mut Context<T>,
         p: &Block<Weight<'_, T>>,
         a: &mut BlockActs<ArrayViewMut2<'_, T>>,
-        proj: &mut ArrayViewMut2<'_, T>,
         x: ArrayView2<'_, T>,
         out: ArrayViewMut2<'_, T>,
         shape: &attention::Shape,
@@ -299,17 +294,15 @@ impl Gpt2 {
             Some(p.qkv_bias.row()),
         );
         attend(cx, a.attn.view_mut(), &mut a.lse, a.qkv.view(), shape, keys);
-        let bias = Some(p.attn_out_bias.row());
-        linear::forward(cx, proj.view_mut(), a.attn.view(), p.attn_out_weight.operand(), bias);
-        residual::forward(cx, a.mid.view_mut(), x, proj.view());
+        let (w, b) = (p.attn_out_weight.operand(), Some(p.attn_out_bias.row()));
+        linear::forward_onto(cx, a.mid.view_mut(), x, a.attn.view(), w, b);
         let (w, b) = (p.norm_2_weight.row(), p.norm_2_bias.row());
         let (mean, rstd) = (flat(&mut a.mean_2), flat(&mut a.rstd_2));
         layernorm::forward(cx, a.norm_2.view_mut(), mean, rstd, a.mid.view(), w, b, eps);
         let (w, b) = (p.mlp_up_weight.operand(), p.mlp_up_bias.row());
         gelu::linear_forward(cx, a.gelu.view_mut(), a.up.view_mut(), a.norm_2.view(), w, b, self.form);
-        let bias = Some(p.mlp_down_bias.row());
-        linear::forward(cx, proj.view_mut(), a.gelu.view(), p.mlp_down_weight.operand(), bias);
-        residual::forward(cx, out, a.mid.view(), proj.view());
+        let (w, b) = (p.mlp_down_weight.operand(), Some(p.mlp_down_bias.row()));
+        linear::forward_onto(cx, out, a.mid.view(), a.gelu.view(), w, b);
     }
 
     /// Reads upwards: each line mirrors one of the forward. `dres` is the gradient of the residual stream,
@@ -318,7 +311,7 @@ impl Gpt2 {
         &self,
         cx: &mut Context<T>,
         p: &Block<Weight<'_, T>>,
-        d: &mut Block<ArrayViewMut2<'_, T>>,
+        (d, fold): (&mut Block<ArrayViewMut2<'_, T>>, Fold),
         a: &BlockActs<ArrayViewMut2<'_, T>>,
         back: &mut Back<ArrayViewMut2<'_, T>>,
         x: ArrayView2<'_, T>,
@@ -327,16 +320,16 @@ impl Gpt2 {
     ) {
         let Back { dnorm, dqkv, dattn, dup } = back;
         let (dw, db) = (d.mlp_down_weight.view_mut(), Some(d.mlp_down_bias.row_mut(0)));
-        linear::backward_weight(cx, dw, db, dres.view(), a.gelu.view());
+        linear::backward_weight(cx, dw, fold.init(), db, dres.view(), a.gelu.view());
         let w = p.mlp_down_weight.view;
         gelu::linear_backward(cx, dup.view_mut(), dres.view(), w, a.up.view(), self.form);
-        let (dw, db) = (&mut d.mlp_up_weight, Some(&mut d.mlp_up_bias));
+        let (dw, db) = ((&mut d.mlp_up_weight, fold), Some(&mut d.mlp_up_bias));
         linear_backward(cx, dnorm.view_mut(), dw, db, dup.view(), a.norm_2.view(), &p.mlp_up_weight);
         let (dw, db) = (d.norm_2_weight.row_mut(0), d.norm_2_bias.row_mut(0));
         let (mean, rstd) = (read(&a.mean_2), read(&a.rstd_2));
         let w = p.norm_2_weight.row();
         layernorm::backward(cx, dres.view_mut(), dw, db, dnorm.view(), a.mid.view(), w, mean, rstd);
-        let (dw, db) = (&mut d.attn_out_weight, Some(&mut d.attn_out_bias));
+        let (dw, db) = ((&mut d.attn_out_weight, fold), Some(&mut d.attn_out_bias));
         linear_backward(cx, dattn.view_mut(), dw, db, dres.view(), a.attn.view(), &p.attn_out_weight);
         attention::backward(
             cx,
@@ -347,7 +340,7 @@ impl Gpt2 {
             a.qkv.view(),
             shape,
         );
-        let (dw, db) = (&mut d.qkv_weight, Some(&mut d.qkv_bias));
+        let (dw, db) = ((&mut d.qkv_weight, fold), Some(&mut d.qkv_bias));
         linear_backward(cx, dnorm.view_mut(), dw, db, dqkv.view(), a.norm_1.view(), &p.qkv_weight);
         let (dw, db) = (d.norm_1_weight.row_mut(0), d.norm_1_bias.row_mut(0));
         let (mean, rstd) = (read(&a.mean_1), read(&a.rstd_1));
@@ -372,8 +365,9 @@ impl<T: Real> Architecture<T> for Gpt2 {
     fn loss(&self, cx: &mut Context<T>, params: &[T], acts: &mut [T], rows: Rows<'_>, sum: &mut LossSum) {
         let batch = rows.tokens.len() / rows.time.max(1);
         let mut a = self.views(acts, batch, rows.time, Mode::Evaluate);
-        self.forward(cx, &self.weights(params), &mut a, rows.tokens, rows.time, None);
-        losses(cx, &mut a.losses, a.logits.view_mut(), rows.targets, false, sum);
+        let p = self.weights(params);
+        self.forward(cx, &p, &mut a, rows.tokens, rows.time, None);
+        head_losses(cx, &mut a.logits, &mut a.losses, a.norm_f.view(), p.head(), rows.targets, sum);
     }
 
     fn loss_and_gradient(
@@ -381,6 +375,7 @@ impl<T: Real> Architecture<T> for Gpt2 {
         cx: &mut Context<T>,
         params: &[T],
         grads: &mut [T],
+        fold: Fold,
         acts: &mut [T],
         mode: Mode,
         rows: Rows<'_>,
@@ -390,17 +385,20 @@ impl<T: Real> Architecture<T> for Gpt2 {
         let batch = rows.tokens.len() / rows.time.max(1);
         let shape = self.config.attention(batch, rows.time);
         let p = self.weights(params);
+        if fold == Fold::First {
+            clear_additions(&self.layout, grads, self.params.head());
+        }
         let mut carver = Carver::new(grads);
         let mut d = self.params.map(&mut |slot| carver.take(&slot.span));
         let mut a = self.views(acts, batch, rows.time, mode);
         let mut back = a.back.take().expect("a mode with a backward");
 
         self.forward(cx, &p, &mut a, rows.tokens, rows.time, None);
-        losses(cx, &mut a.losses, a.logits.view_mut(), rows.targets, true, sum);
+        let (dnorm, dhead) = (back.dnorm.view_mut(), (d.head_mut(), fold));
+        let (logits, losses, normed) = (&mut a.logits, &mut a.losses, a.norm_f.view());
+        head_losses_and_gradient(cx, logits, losses, normed, p.head(), rows.targets, dnorm, dhead, sum);
 
-        // From here on `logits` holds the gradient, and `dinput` the gradient of the residual stream.
-        let dnorm = back.dnorm.view_mut();
-        linear_backward(cx, dnorm, d.head_mut(), None, a.logits.view(), a.norm_f.view(), p.head());
+        // From here on `dinput` holds the gradient of the residual stream.
         dinput.fill(T::ZERO);
         let (dw, db) = (d.norm_f_weight.row_mut(0), d.norm_f_bias.row_mut(0));
         let last = a.outs[self.config.layers - 1].view();
@@ -412,9 +410,10 @@ impl<T: Real> Architecture<T> for Gpt2 {
             let (x, out) = input_output(&a.embedded, &mut a.outs, l);
             let acts = &mut a.blocks[l % kept];
             if mode == Mode::Recompute {
-                self.block_forward(cx, &p.blocks[l], acts, &mut a.proj, x, out, &shape, Attend::Rows);
+                self.block_forward(cx, &p.blocks[l], acts, x, out, &shape, Attend::Rows);
             }
-            self.block_backward(cx, &p.blocks[l], &mut d.blocks[l], acts, &mut back, x, &mut dinput, &shape);
+            let d = (&mut d.blocks[l], fold);
+            self.block_backward(cx, &p.blocks[l], d, acts, &mut back, x, &mut dinput, &shape);
         }
     }
 
@@ -435,10 +434,8 @@ impl<T: Real> Architecture<T> for Gpt2 {
 
     fn pack(&self, cx: &mut Context<T>, params: &[T]) -> PackedWeights<T> {
         let mut packed = Vec::new();
-        let head = self.params.head().name.clone();
         self.params.map(&mut |slot: &Slot| {
-            let product =
-                slot.decay && slot.span.rows > 1 && (!slot.name.ends_with("embedding") || slot.name == head);
+            let product = is_product(slot, self.params.head());
             packed.push(product.then(|| Packed::new(cx, slot.span.view(params).reversed_axes())));
         });
         PackedWeights(packed)
@@ -461,6 +458,7 @@ impl<T: Real> Architecture<T> for Gpt2 {
         });
         let mut a = self.views(acts, 1, tokens.len(), Mode::Generate);
         self.forward(cx, &weights, &mut a, tokens, tokens.len(), Some((caches, first)));
+        linear::forward(cx, a.logits.view_mut(), a.norm_f.view(), weights.head().operand(), None);
         logits.copy_from_slice(read(&a.logits));
     }
 }

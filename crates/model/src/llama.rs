@@ -4,11 +4,11 @@
 
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 use selvedge_tensor::attention::{self, KvCache};
-use selvedge_tensor::{Context, Packed, Real, embedding, linear, residual, rmsnorm, rope, swiglu};
+use selvedge_tensor::{Context, Packed, Real, embedding, linear, rmsnorm, rope, swiglu};
 
 use crate::architecture::{
-    Architecture, Attend, LossSum, Mode, PackedWeights, Rows, Weight, attend, input_output, linear_backward,
-    losses,
+    Architecture, Attend, Fold, LossSum, Mode, PackedWeights, Rows, Weight, attend, clear_additions,
+    head_losses, head_losses_and_gradient, input_output, is_product, linear_backward, logit_rows,
 };
 use crate::config::Config;
 use crate::init::DEVIATION;
@@ -116,10 +116,9 @@ struct Acts<A> {
     embedded: A, // (N, C)
     blocks: Vec<BlockActs<A>>,
     outs: Vec<A>, // (N, C), the residual stream after each block
-    proj: A,      // (N, C), what a sublayer adds to the residual stream
     norm_f: A,    // (N, C)
     rstd_f: A,    // (1, N)
-    logits: A,    // (N, V)
+    logits: A,    // (R, V), R rows after another
     losses: A,    // (1, N)
     back: Option<Back<A>>,
 }
@@ -130,7 +129,6 @@ impl<A> Acts<A> {
             embedded: f(&self.embedded),
             blocks: self.blocks.iter().map(|block| block.map(f)).collect(),
             outs: self.outs.iter().map(&mut *f).collect(),
-            proj: f(&self.proj),
             norm_f: f(&self.norm_f),
             rstd_f: f(&self.rstd_f),
             logits: f(&self.logits),
@@ -192,10 +190,9 @@ impl<T: Real> Llama<T> {
                 })
                 .collect(),
             outs: (0..mode.kept_outputs(layers)).map(|_| span(n, c)).collect(),
-            proj: span(n, c),
             norm_f: span(head_rows, c),
             rstd_f: span(1, head_rows),
-            logits: span(head_rows, vocab),
+            logits: span(logit_rows(head_rows, vocab), vocab),
             losses: span(1, head_rows),
             back: mode.has_backward().then(|| Back {
                 dnorm: span(n, c),
@@ -218,7 +215,7 @@ impl<T: Real> Llama<T> {
         self.params.map(&mut |slot| Weight::plain(slot.span.view(params)))
     }
 
-    /// Tokens to the logits of the rows the head computes.
+    /// Tokens to what the head reads.
     fn forward(
         &self,
         cx: &mut Context<T>,
@@ -238,13 +235,12 @@ impl<T: Real> Llama<T> {
                 Some((caches, first)) => Attend::Cached { cache: &mut caches[l], first: *first },
                 None => Attend::Rows,
             };
-            self.block_forward(cx, block, &mut a.blocks[l % kept], &mut a.proj, x, out, &shape, attend);
+            self.block_forward(cx, block, &mut a.blocks[l % kept], x, out, &shape, attend);
         }
         let last = a.outs[(self.config.layers - 1) % a.outs.len()].view();
         let x = last.slice_move(s![n - a.norm_f.nrows().., ..]);
         let w = p.norm_f_weight.row();
         rmsnorm::forward(cx, a.norm_f.view_mut(), flat(&mut a.rstd_f), x, w, self.config.norm_eps);
-        linear::forward(cx, a.logits.view_mut(), a.norm_f.view(), p.head().operand(), None);
     }
 
     fn block_forward(
@@ -252,7 +248,6 @@ impl<T: Real> Llama<T> {
         cx: &mut Context<T>,
         p: &Block<Weight<'_, T>>,
         a: &mut BlockActs<ArrayViewMut2<'_, T>>,
-        proj: &mut ArrayViewMut2<'_, T>,
         x: ArrayView2<'_, T>,
         out: ArrayViewMut2<'_, T>,
         shape: &attention::Shape,
@@ -264,14 +259,13 @@ impl<T: Real> Llama<T> {
         let turned = a.qkv.slice_mut(s![.., ..shape.query_cols() + shape.kv_cols()]);
         rope::forward(cx, turned, &self.table, shape.time, keys.first());
         attend(cx, a.attn.view_mut(), &mut a.lse, a.qkv.view(), shape, keys);
-        linear::forward(cx, proj.view_mut(), a.attn.view(), p.attn_out_weight.operand(), None);
-        residual::forward(cx, a.mid.view_mut(), x, proj.view());
+        linear::forward_onto(cx, a.mid.view_mut(), x, a.attn.view(), p.attn_out_weight.operand(), None);
         let w = p.norm_2_weight.row();
         rmsnorm::forward(cx, a.norm_2.view_mut(), flat(&mut a.rstd_2), a.mid.view(), w, eps);
         linear::forward(cx, a.gate_up.view_mut(), a.norm_2.view(), p.gate_up_weight.operand(), None);
         swiglu::forward(cx, a.swiglu.view_mut(), a.gate_up.view());
-        linear::forward(cx, proj.view_mut(), a.swiglu.view(), p.mlp_down_weight.operand(), None);
-        residual::forward(cx, out, a.mid.view(), proj.view());
+        let w = p.mlp_down_weight.operand();
+        linear::forward_onto(cx, out, a.mid.view(), a.swiglu.view(), w, None);
     }
 
     /// Reads upwards: each line mirrors one of the forward. `dres` is the gradient of the residual stream,
@@ -280,7 +274,7 @@ impl<T: Real> Llama<T> {
         &self,
         cx: &mut Context<T>,
         p: &Block<Weight<'_, T>>,
-        d: &mut Block<ArrayViewMut2<'_, T>>,
+        (d, fold): (&mut Block<ArrayViewMut2<'_, T>>, Fold),
         a: &BlockActs<ArrayViewMut2<'_, T>>,
         back: &mut Back<ArrayViewMut2<'_, T>>,
         x: ArrayView2<'_, T>,
@@ -288,14 +282,14 @@ impl<T: Real> Llama<T> {
         shape: &attention::Shape,
     ) {
         let Back { dnorm, dqkv, dattn, dswiglu, dgate_up } = back;
-        let dw = &mut d.mlp_down_weight;
+        let dw = (&mut d.mlp_down_weight, fold);
         linear_backward(cx, dswiglu.view_mut(), dw, None, dres.view(), a.swiglu.view(), &p.mlp_down_weight);
         swiglu::backward(cx, dgate_up.view_mut(), dswiglu.view(), a.gate_up.view());
-        let dw = &mut d.gate_up_weight;
+        let dw = (&mut d.gate_up_weight, fold);
         linear_backward(cx, dnorm.view_mut(), dw, None, dgate_up.view(), a.norm_2.view(), &p.gate_up_weight);
         let (dw, w) = (d.norm_2_weight.row_mut(0), p.norm_2_weight.row());
         rmsnorm::backward(cx, dres.view_mut(), dw, dnorm.view(), a.mid.view(), w, read(&a.rstd_2));
-        let dw = &mut d.attn_out_weight;
+        let dw = (&mut d.attn_out_weight, fold);
         linear_backward(cx, dattn.view_mut(), dw, None, dres.view(), a.attn.view(), &p.attn_out_weight);
         attention::backward(
             cx,
@@ -308,7 +302,7 @@ impl<T: Real> Llama<T> {
         );
         let turned = dqkv.slice_mut(s![.., ..shape.query_cols() + shape.kv_cols()]);
         rope::backward(cx, turned, &self.table, shape.time, 0);
-        let dw = &mut d.qkv_weight;
+        let dw = (&mut d.qkv_weight, fold);
         linear_backward(cx, dnorm.view_mut(), dw, None, dqkv.view(), a.norm_1.view(), &p.qkv_weight);
         let (dw, w) = (d.norm_1_weight.row_mut(0), p.norm_1_weight.row());
         rmsnorm::backward(cx, dres.view_mut(), dw, dnorm.view(), x, w, read(&a.rstd_1));
@@ -331,8 +325,9 @@ impl<T: Real> Architecture<T> for Llama<T> {
     fn loss(&self, cx: &mut Context<T>, params: &[T], acts: &mut [T], rows: Rows<'_>, sum: &mut LossSum) {
         let batch = rows.tokens.len() / rows.time.max(1);
         let mut a = self.views(acts, batch, rows.time, Mode::Evaluate);
-        self.forward(cx, &self.weights(params), &mut a, rows.tokens, rows.time, None);
-        losses(cx, &mut a.losses, a.logits.view_mut(), rows.targets, false, sum);
+        let p = self.weights(params);
+        self.forward(cx, &p, &mut a, rows.tokens, rows.time, None);
+        head_losses(cx, &mut a.logits, &mut a.losses, a.norm_f.view(), p.head(), rows.targets, sum);
     }
 
     fn loss_and_gradient(
@@ -340,6 +335,7 @@ impl<T: Real> Architecture<T> for Llama<T> {
         cx: &mut Context<T>,
         params: &[T],
         grads: &mut [T],
+        fold: Fold,
         acts: &mut [T],
         mode: Mode,
         rows: Rows<'_>,
@@ -349,17 +345,20 @@ impl<T: Real> Architecture<T> for Llama<T> {
         let batch = rows.tokens.len() / rows.time.max(1);
         let shape = self.config.attention(batch, rows.time);
         let p = self.weights(params);
+        if fold == Fold::First {
+            clear_additions(&self.layout, grads, self.params.head());
+        }
         let mut carver = Carver::new(grads);
         let mut d = self.params.map(&mut |slot| carver.take(&slot.span));
         let mut a = self.views(acts, batch, rows.time, mode);
         let mut back = a.back.take().expect("a mode with a backward");
 
         self.forward(cx, &p, &mut a, rows.tokens, rows.time, None);
-        losses(cx, &mut a.losses, a.logits.view_mut(), rows.targets, true, sum);
+        let (dnorm, dhead) = (back.dnorm.view_mut(), (d.head_mut(), fold));
+        let (logits, losses, normed) = (&mut a.logits, &mut a.losses, a.norm_f.view());
+        head_losses_and_gradient(cx, logits, losses, normed, p.head(), rows.targets, dnorm, dhead, sum);
 
-        // From here on `logits` holds the gradient, and `dinput` the gradient of the residual stream.
-        let dnorm = back.dnorm.view_mut();
-        linear_backward(cx, dnorm, d.head_mut(), None, a.logits.view(), a.norm_f.view(), p.head());
+        // From here on `dinput` holds the gradient of the residual stream.
         dinput.fill(T::ZERO);
         let (dw, w) = (d.norm_f_weight.row_mut(0), p.norm_f_weight.row());
         let last = a.outs[self.config.layers - 1].view();
@@ -369,9 +368,10 @@ impl<T: Real> Architecture<T> for Llama<T> {
             let (x, out) = input_output(&a.embedded, &mut a.outs, l);
             let acts = &mut a.blocks[l % kept];
             if mode == Mode::Recompute {
-                self.block_forward(cx, &p.blocks[l], acts, &mut a.proj, x, out, &shape, Attend::Rows);
+                self.block_forward(cx, &p.blocks[l], acts, x, out, &shape, Attend::Rows);
             }
-            self.block_backward(cx, &p.blocks[l], &mut d.blocks[l], acts, &mut back, x, &mut dinput, &shape);
+            let d = (&mut d.blocks[l], fold);
+            self.block_backward(cx, &p.blocks[l], d, acts, &mut back, x, &mut dinput, &shape);
         }
     }
 
@@ -389,10 +389,8 @@ impl<T: Real> Architecture<T> for Llama<T> {
 
     fn pack(&self, cx: &mut Context<T>, params: &[T]) -> PackedWeights<T> {
         let mut packed = Vec::new();
-        let head = self.params.head().name.clone();
         self.params.map(&mut |slot: &Slot| {
-            let product =
-                slot.decay && slot.span.rows > 1 && (!slot.name.ends_with("embedding") || slot.name == head);
+            let product = is_product(slot, self.params.head());
             packed.push(product.then(|| Packed::new(cx, slot.span.view(params).reversed_axes())));
         });
         PackedWeights(packed)
@@ -415,6 +413,7 @@ impl<T: Real> Architecture<T> for Llama<T> {
         });
         let mut a = self.views(acts, 1, tokens.len(), Mode::Generate);
         self.forward(cx, &weights, &mut a, tokens, tokens.len(), Some((caches, first)));
+        linear::forward(cx, a.logits.view_mut(), a.norm_f.view(), weights.head().operand(), None);
         logits.copy_from_slice(read(&a.logits));
     }
 }

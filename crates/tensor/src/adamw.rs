@@ -2,8 +2,8 @@
 
 use selvedge_sync::chunks;
 
+use crate::context::ELEMENTS;
 use crate::isa::dispatch;
-use crate::residual::ELEMENTS;
 use crate::{Context, Real};
 
 /// Hyperparameters of one update.

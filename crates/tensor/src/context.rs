@@ -6,6 +6,9 @@ use selvedge_sync::{Parts, Team};
 
 use crate::{Isa, Real};
 
+/// Elements a task of an element-wise kernel takes.
+pub(crate) const ELEMENTS: usize = 16 * 1024;
+
 /// One worker's means of computing. Kernels take `&mut Context`, so one region runs at a time and
 /// scratch is never shared between two kernels.
 pub struct Context<T: Real = f32> {

@@ -3,9 +3,9 @@
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2};
 use selvedge_sync::chunks;
 
+use crate::context::ELEMENTS;
 use crate::isa::dispatch;
 use crate::matmul::product_then;
-use crate::residual::ELEMENTS;
 use crate::tile::Strided;
 use crate::{Context, Init, Operand, Real};
 

@@ -18,7 +18,6 @@ pub mod layernorm;
 pub mod linear;
 pub mod matmul;
 mod reduce;
-pub mod residual;
 pub mod rmsnorm;
 pub mod rope;
 pub mod swiglu;

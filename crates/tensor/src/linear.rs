@@ -1,13 +1,14 @@
 //! Linear layer: y = x·Wᵀ + b, with W (OC, C) as PyTorch stores it.
 //!
-//! Gradients of the weight and the bias are added to what is there, row after row, so that any split of
-//! the rows into calls gives the same bits. The gradient of the input is overwritten, or added when asked.
+//! The gradient of the bias is added to what is there, and that of the weight when asked, row after row, so that any split
+//! of the rows into calls gives the same bits. The gradient of the input is overwritten, or added when asked.
 
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 
 use crate::isa::dispatch;
-use crate::matmul::{Init, Operand, product};
+use crate::matmul::{Init, Operand, product, product_then};
 use crate::reduce::COLUMNS;
+use crate::tile::Strided;
 use crate::{Context, Real};
 
 /// y (N, OC) = x (N, C) · Wᵀ + b. The weight is `w.t()` of a (OC, C) view, or packed from it.
@@ -22,11 +23,38 @@ pub fn forward<'a, T: Real>(
     w_t: impl Into<Operand<'a, T>>,
     bias: Option<ArrayView1<'_, T>>,
 ) {
-    let init = match &bias {
+    product(cx, y, start(&bias), x, w_t);
+}
+
+/// y (N, OC) = residual (N, OC) + (x·Wᵀ + b): each sum is added while it is at hand.
+///
+/// # Panics
+/// As [`forward`].
+#[track_caller]
+pub fn forward_onto<'a, T: Real>(
+    cx: &mut Context<T>,
+    y: ArrayViewMut2<'_, T>,
+    residual: ArrayView2<'_, T>,
+    x: ArrayView2<'_, T>,
+    w_t: impl Into<Operand<'a, T>>,
+    bias: Option<ArrayView1<'_, T>>,
+) {
+    assert_eq!(y.dim(), residual.dim(), "residual and output");
+    let (isa, residual) = (cx.isa(), Strided::from(residual));
+    product_then(cx, y, start(&bias), x, w_t, None, |(first, col), y, _| {
+        let residual = residual.window(first, y.rows(), col, y.cols());
+        for row in 0..y.rows() {
+            add(isa, y.row_mut(row), residual.row(row));
+        }
+    });
+}
+
+/// What the chains of a forward start from.
+fn start<'a, T: Real>(bias: &'a Option<ArrayView1<'_, T>>) -> Init<'a, T> {
+    match bias {
         Some(bias) => Init::Bias(bias.as_slice().expect("a bias is contiguous")),
         None => Init::Zero,
-    };
-    product(cx, y, init, x, w_t);
+    }
 }
 
 /// dx (N, C) = dy (N, OC) · W, or `+=` with [`Init::Accumulate`].
@@ -41,16 +69,17 @@ pub fn backward_input<T: Real>(
     product(cx, dx, init, dy, w);
 }
 
-/// dW (OC, C) += dyᵀ · x, and db (OC) += Σ rows of dy.
+/// dW (OC, C) = dyᵀ · x, or `+=` with [`Init::Accumulate`], and db (OC) += Σ rows of dy.
 #[track_caller]
 pub fn backward_weight<T: Real>(
     cx: &mut Context<T>,
     dw: ArrayViewMut2<'_, T>,
+    init: Init<'_, T>,
     dbias: Option<ArrayViewMut1<'_, T>>,
     dy: ArrayView2<'_, T>,
     x: ArrayView2<'_, T>,
 ) {
-    product(cx, dw, Init::Accumulate, dy.t(), x);
+    product(cx, dw, init, dy.t(), x);
     if let Some(mut dbias) = dbias {
         let dbias = dbias.as_slice_mut().expect("a bias gradient is contiguous");
         assert_eq!(dbias.len(), dy.ncols(), "length of the bias gradient");
@@ -100,7 +129,7 @@ mod tests {
             let (mut dx, mut dw, mut db) = (x.clone(), Array2::zeros((oc, c)), Array2::zeros((1, oc)));
             backward_input(cx, dx.view_mut(), Init::Zero, dy.view(), w.view());
             let dbias = db.index_axis_mut(Axis(0), 0);
-            backward_weight(cx, dw.view_mut(), Some(dbias), dy.view(), x.view());
+            backward_weight(cx, dw.view_mut(), Init::Zero, Some(dbias), dy.view(), x.view());
             check_gradient("x", &x, dx.view(), |x| dot(&run(x, &w, &b), &dy));
             check_gradient("w", &w, dw.view(), |w| dot(&run(&x, w, &b), &dy));
             check_gradient("b", &b, db.view(), |b| dot(&run(&x, &w, b), &dy));
@@ -112,12 +141,12 @@ mod tests {
             let (x, dy) = (random::<f32>(seed, (n, 70)), random::<f32>(seed ^ 1, (n, 33)));
             let cx = &mut Context::solo();
             let (mut whole, mut whole_b) = (Array2::zeros((33, 70)), Array2::zeros((1, 33)));
-            backward_weight(cx, whole.view_mut(), Some(whole_b.row_mut(0)), dy.view(), x.view());
+            backward_weight(cx, whole.view_mut(), Init::Accumulate, Some(whole_b.row_mut(0)), dy.view(), x.view());
             let (mut parts, mut parts_b) = (Array2::zeros((33, 70)), Array2::zeros((1, 33)));
             let (x1, x2) = x.view().split_at(Axis(0), cut);
             let (d1, d2) = dy.view().split_at(Axis(0), cut);
-            backward_weight(cx, parts.view_mut(), Some(parts_b.row_mut(0)), d1, x1);
-            backward_weight(cx, parts.view_mut(), Some(parts_b.row_mut(0)), d2, x2);
+            backward_weight(cx, parts.view_mut(), Init::Zero, Some(parts_b.row_mut(0)), d1, x1);
+            backward_weight(cx, parts.view_mut(), Init::Accumulate, Some(parts_b.row_mut(0)), d2, x2);
             prop_assert_eq!(whole, parts);
             prop_assert_eq!(whole_b, parts_b);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ndarray::ArrayViewMut2;
 use selvedge_model::tensor::Context;
-use selvedge_model::{Architecture, LossSum, Mode, Rows};
+use selvedge_model::{Architecture, Fold, LossSum, Mode, Rows};
 use selvedge_sync::mpmc::Queue;
 use selvedge_sync::{CancelToken, Pulse, Reduction, RegionError, StallReport, Team, Watchdog, chunks, items};
 
@@ -278,7 +278,6 @@ impl Worker {
         let (start, rows) = recipe.shard(shard.index);
         let mode = if resources.recompute { Mode::Recompute } else { Mode::Train };
         self.pulse.busy("forward and backward");
-        shard.grads.fill(0.0);
         shard.loss = LossSum::default();
         for (microbatch, first) in (0..rows).step_by(resources.microbatch).enumerate() {
             if let Some(fault) = &resources.fault {
@@ -295,7 +294,9 @@ impl Worker {
             let dinput =
                 ArrayViewMut2::from_shape((count * time, channels), dinput).expect("rows of channels");
             let (cx, acts) = (&mut self.cx, &mut self.acts);
-            model.loss_and_gradient(cx, params, &mut shard.grads, acts, mode, part, dinput, &mut shard.loss);
+            let fold = if microbatch == 0 { Fold::First } else { Fold::Next };
+            let (grads, loss) = (&mut shard.grads, &mut shard.loss);
+            model.loss_and_gradient(cx, params, grads, fold, acts, mode, part, dinput, loss);
         }
         self.pulse.busy("embedding gradient");
         let len = rows * time * channels;

@@ -6,7 +6,7 @@ mod goldens;
 mod gradients;
 mod one_result;
 
-use selvedge_model::{Architecture, Config, LossSum, Mode, Rows, build, initialize};
+use selvedge_model::{Architecture, Config, Fold, LossSum, Mode, Rows, build, initialize};
 use selvedge_tensor::{Context, Real};
 
 /// Small models of both wirings, heads tied and not.
@@ -47,6 +47,11 @@ fn gradient<T: Real>(
     let model = build::<T>(config.clone()).unwrap();
     let time = rows.time;
     let mut grads = vec![T::ZERO; model.layout().len()];
+    for slot in model.layout().slots() {
+        // The first rows overwrite whatever is there.
+        grads[slot.span.range()].fill(T::from_f64(f64::NAN));
+    }
+    let mut fold = Fold::First;
     let mut acts = vec![T::ZERO; model.activations(micro, time, mode)];
     let mut dinput = ndarray::Array2::from_elem((rows.tokens.len(), config.channels), T::ZERO);
     let mut sum = LossSum::default();
@@ -55,7 +60,8 @@ fn gradient<T: Real>(
         let end = (start + micro * time).min(rows.tokens.len());
         let part = Rows { tokens: &rows.tokens[start..end], targets: &rows.targets[start..end], time };
         let dinput = dinput.slice_mut(ndarray::s![start..end, ..]);
-        model.loss_and_gradient(cx, params, &mut grads, &mut acts, mode, part, dinput, &mut sum);
+        model.loss_and_gradient(cx, params, &mut grads, fold, &mut acts, mode, part, dinput, &mut sum);
+        fold = Fold::Next;
     }
     model.embedding_gradient(cx, &mut grads, dinput.view(), rows.tokens, time);
     (sum, grads)
