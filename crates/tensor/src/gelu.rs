@@ -132,24 +132,29 @@ dispatch! {
 const ROOT: f64 = 0.797_884_560_802_865_4;
 const CUBIC: f64 = 0.044_715;
 
+/// ½(1 + tanh u), written as 1/(1 + e^(−2u)): one exponential, and no cancellation for negative u.
 #[inline(always)]
-fn forward_tanh_body<T: Real>(y: &mut [T], x: &[T]) {
-    let (half, root, cubic) = (T::from_f64(0.5), T::from_f64(ROOT), T::from_f64(ROOT * CUBIC));
-    for (y, &x) in y.iter_mut().zip(x) {
-        let inner = x * (x * x).mul_add(cubic, root);
-        *y = half * x * (T::ONE + inner.tanh());
-    }
+fn gate<T: Real>(x: T, square: T) -> T {
+    let (minus_two_root, cubic) = (T::from_f64(-2.0 * ROOT), T::from_f64(-2.0 * ROOT * CUBIC));
+    T::ONE / (T::ONE + (x * square.mul_add(cubic, minus_two_root)).exp())
 }
 
 #[inline(always)]
+fn forward_tanh_body<T: Real>(y: &mut [T], x: &[T]) {
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = x * gate(x, x * x);
+    }
+}
+
+/// With g the gate and u its argument, (x·g)′ = g + x·g·(1 − g)·2u′.
+#[inline(always)]
 fn backward_tanh_body<T: Real>(dx: &mut [T], x: &[T]) {
-    let (half, root, cubic) = (T::from_f64(0.5), T::from_f64(ROOT), T::from_f64(ROOT * CUBIC));
-    let three = T::from_f64(3.0);
+    let (two_root, cubic) = (T::from_f64(2.0 * ROOT), T::from_f64(6.0 * ROOT * CUBIC));
     for (dx, &x) in dx.iter_mut().zip(x) {
         let square = x * x;
-        let t = (x * square.mul_add(cubic, root)).tanh();
-        let slope = (square * three).mul_add(cubic, root);
-        *dx *= half * (T::ONE + t) + half * x * (T::ONE - t * t) * slope;
+        let g = gate(x, square);
+        let slope = x * square.mul_add(cubic, two_root);
+        *dx *= (g * (T::ONE - g)).mul_add(slope, g);
     }
 }
 

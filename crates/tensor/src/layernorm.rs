@@ -4,7 +4,9 @@ use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 use selvedge_sync::chunks;
 
 use crate::isa::dispatch;
-use crate::reduce::{COLUMNS, sum_by, sum_by2, sum_by3};
+use crate::linear::add_rows;
+use crate::reduce::{COLUMNS, fold_rows, sum_by, sum_by2, sum_by3};
+use crate::tile::Strided;
 use crate::{Context, Real};
 
 /// Rows a task takes.
@@ -85,11 +87,12 @@ pub fn backward<T: Real>(
     });
     let dw = chunks(dw.as_slice_mut().expect("contiguous dw"), COLUMNS);
     let db = chunks(db.as_slice_mut().expect("contiguous db"), COLUMNS);
+    let (x, dy) = (Strided::new(x, n, c, c, 1), Strided::new(dy, n, c, c, 1));
     cx.for_each((dw, db), |index, (dw, db)| {
-        for row in 0..n {
-            let at = row * c + index * COLUMNS;
-            backward_columns(isa, dw, db, &dy[at..], &x[at..], mean[row], rstd[row]);
-        }
+        let (first, cols) = (index * COLUMNS, db.len());
+        let (dy, x) = (dy.window(0, n, first, cols), x.window(0, n, first, cols));
+        backward_columns(isa, dw, dy, x, mean, rstd);
+        add_rows(isa, db, dy);
     });
 }
 
@@ -100,7 +103,7 @@ dispatch! {
     fn backward_row<T>(dx: &mut [T], dy: &[T], x: &[T], w: &[T], mean: T, rstd: T) = backward_row_body;
 }
 dispatch! {
-    fn backward_columns<T>(dw: &mut [T], db: &mut [T], dy: &[T], x: &[T], mean: T, rstd: T) = backward_columns_body;
+    fn backward_columns<T>(dw: &mut [T], dy: Strided<'_, T>, x: Strided<'_, T>, mean: &[T], rstd: &[T]) = backward_columns_body;
 }
 
 #[inline(always)]
@@ -128,11 +131,14 @@ fn backward_row_body<T: Real>(dx: &mut [T], dy: &[T], x: &[T], w: &[T], mean: T,
 }
 
 #[inline(always)]
-fn backward_columns_body<T: Real>(dw: &mut [T], db: &mut [T], dy: &[T], x: &[T], mean: T, rstd: T) {
-    for (((dw, db), &dy), &x) in dw.iter_mut().zip(db).zip(dy).zip(x) {
-        *dw += dy * ((x - mean) * rstd);
-        *db += dy;
-    }
+fn backward_columns_body<T: Real>(
+    dw: &mut [T],
+    dy: Strided<'_, T>,
+    x: Strided<'_, T>,
+    mean: &[T],
+    rstd: &[T],
+) {
+    fold_rows(dw, dy, x, |row, dy, x| dy * ((x - mean[row]) * rstd[row]));
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 
 use crate::isa::dispatch;
 use crate::matmul::{Init, Operand, product, product_then};
-use crate::reduce::COLUMNS;
+use crate::reduce::{COLUMNS, fold_rows};
 use crate::tile::Strided;
 use crate::{Context, Real};
 
@@ -83,14 +83,21 @@ pub fn backward_weight<T: Real>(
     if let Some(mut dbias) = dbias {
         let dbias = dbias.as_slice_mut().expect("a bias gradient is contiguous");
         assert_eq!(dbias.len(), dy.ncols(), "length of the bias gradient");
-        let isa = cx.isa();
+        let (isa, dy) = (cx.isa(), Strided::from(dy));
         cx.for_each(selvedge_sync::chunks(dbias, COLUMNS), |index, sums| {
-            for row in dy.outer_iter() {
-                let row = row.to_slice().expect("rows of dy are contiguous");
-                add(isa, sums, &row[index * COLUMNS..][..sums.len()]);
-            }
+            add_rows(isa, sums, dy.window(0, dy.rows(), index * COLUMNS, sums.len()));
         });
     }
+}
+
+dispatch! {
+    /// sums += each row.
+    pub(crate) fn add_rows<T>(sums: &mut [T], rows: Strided<'_, T>) = add_rows_body;
+}
+
+#[inline(always)]
+fn add_rows_body<T: Real>(sums: &mut [T], rows: Strided<'_, T>) {
+    fold_rows(sums, rows, rows, |_, x, _| x);
 }
 
 dispatch! {

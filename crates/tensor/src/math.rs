@@ -5,11 +5,9 @@
 
 mod erf;
 mod exp;
-mod tanh;
 
 pub(crate) use erf::erf;
 pub(crate) use exp::exp;
-pub(crate) use tanh::tanh;
 
 /// Horner's rule with fused steps, highest power first.
 #[inline(always)]

@@ -49,8 +49,6 @@ pub trait Real:
     fn exp(self) -> Self;
     /// ln(self), for one value a row.
     fn ln(self) -> Self;
-    /// Hyperbolic tangent.
-    fn tanh(self) -> Self;
     /// Error function.
     fn erf(self) -> Self;
     /// Neither infinite nor NaN.
@@ -93,10 +91,6 @@ impl Real for f32 {
         libm::logf(self)
     }
     #[inline(always)]
-    fn tanh(self) -> Self {
-        math::tanh(self)
-    }
-    #[inline(always)]
     fn erf(self) -> Self {
         math::erf(self)
     }
@@ -134,10 +128,6 @@ impl Real for f64 {
     #[inline(always)]
     fn ln(self) -> Self {
         libm::log(self)
-    }
-    #[inline(always)]
-    fn tanh(self) -> Self {
-        libm::tanh(self)
     }
     #[inline(always)]
     fn erf(self) -> Self {

@@ -1,6 +1,7 @@
 //! Sums with a fixed order: 16 lanes, then a fixed tree; and columns folded row by row.
 
 use crate::Real;
+use crate::tile::Strided;
 
 /// Virtual lanes of a reduction along a row, whatever the machine's vectors.
 pub(crate) const LANES: usize = 16;
@@ -83,3 +84,33 @@ fn fold<T: Real>(mut lanes: [T; LANES]) -> T {
 
 /// Columns a task folds: each column has one owner and takes its rows in order.
 pub(crate) const COLUMNS: usize = 64;
+
+/// sums += f(row, x, y) over the elements of two matrices, row after row: with [`COLUMNS`] columns each sum stays in a
+/// register.
+#[inline(always)]
+pub(crate) fn fold_rows<T: Real>(
+    sums: &mut [T],
+    x: Strided<'_, T>,
+    y: Strided<'_, T>,
+    f: impl Fn(usize, T, T) -> T,
+) {
+    if let Some(sums) = sums.first_chunk_mut::<COLUMNS>() {
+        let mut acc = *sums;
+        for row in 0..x.rows() {
+            let (xs, ys) = (x.row(row), y.row(row));
+            let (Some(xs), Some(ys)) = (xs.first_chunk::<COLUMNS>(), ys.first_chunk::<COLUMNS>()) else {
+                break;
+            };
+            for ((acc, &x), &y) in acc.iter_mut().zip(xs).zip(ys) {
+                *acc += f(row, x, y);
+            }
+        }
+        *sums = acc;
+    } else {
+        for row in 0..x.rows() {
+            for ((sum, &x), &y) in sums.iter_mut().zip(x.row(row)).zip(y.row(row)) {
+                *sum += f(row, x, y);
+            }
+        }
+    }
+}

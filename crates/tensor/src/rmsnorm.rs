@@ -5,7 +5,8 @@ use selvedge_sync::chunks;
 
 use crate::isa::dispatch;
 use crate::layernorm::ROWS;
-use crate::reduce::{COLUMNS, sum_by, sum_by3};
+use crate::reduce::{COLUMNS, fold_rows, sum_by, sum_by3};
+use crate::tile::Strided;
 use crate::{Context, Real};
 
 /// y (N, C), and for the backward rstd (N) = 1/√(mean(x²) + ε); w is (C).
@@ -71,11 +72,11 @@ pub fn backward<T: Real>(
             backward_row(isa, dx, &dy[at.clone()], &x[at], w, rstd[row]);
         }
     });
+    let (x, dy) = (Strided::new(x, n, c, c, 1), Strided::new(dy, n, c, c, 1));
     cx.for_each(chunks(dw.as_slice_mut().expect("contiguous dw"), COLUMNS), |index, dw| {
-        for (row, &rstd) in rstd.iter().enumerate() {
-            let at = row * c + index * COLUMNS;
-            backward_columns(isa, dw, &dy[at..], &x[at..], rstd);
-        }
+        let (first, cols) = (index * COLUMNS, dw.len());
+        let (dy, x) = (dy.window(0, n, first, cols), x.window(0, n, first, cols));
+        backward_columns(isa, dw, dy, x, rstd);
     });
 }
 
@@ -86,7 +87,7 @@ dispatch! {
     fn backward_row<T>(dx: &mut [T], dy: &[T], x: &[T], w: &[T], rstd: T) = backward_row_body;
 }
 dispatch! {
-    fn backward_columns<T>(dw: &mut [T], dy: &[T], x: &[T], rstd: T) = backward_columns_body;
+    fn backward_columns<T>(dw: &mut [T], dy: Strided<'_, T>, x: Strided<'_, T>, rstd: &[T]) = backward_columns_body;
 }
 
 #[inline(always)]
@@ -109,10 +110,8 @@ fn backward_row_body<T: Real>(dx: &mut [T], dy: &[T], x: &[T], w: &[T], rstd: T)
 }
 
 #[inline(always)]
-fn backward_columns_body<T: Real>(dw: &mut [T], dy: &[T], x: &[T], rstd: T) {
-    for ((dw, &dy), &x) in dw.iter_mut().zip(dy).zip(x) {
-        *dw += dy * (x * rstd);
-    }
+fn backward_columns_body<T: Real>(dw: &mut [T], dy: Strided<'_, T>, x: Strided<'_, T>, rstd: &[T]) {
+    fold_rows(dw, dy, x, |row, dy, x| dy * (x * rstd[row]));
 }
 
 #[cfg(test)]

@@ -8,6 +8,19 @@ use selvedge_sync::Parts;
 
 use crate::Real;
 
+/// Tells the processor that `count` elements from `start` on are about to be used.
+#[inline(always)]
+fn prefetch<T>(start: *const T, count: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for at in (0..count).step_by(64 / size_of::<T>()) {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a hint, which may name any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(at).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (start, count);
+}
+
 /// Shared access to a matrix of any strides.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Strided<'a, T> {
@@ -195,13 +208,8 @@ impl<'a, T: Real> Tile<'a, T> {
     /// Tells the processor that rows `first..first + rows` of columns `col..col + cols` are about to be used.
     #[inline(always)]
     pub(crate) fn prefetch(&self, first: usize, rows: usize, col: usize, cols: usize) {
-        #[cfg(target_arch = "x86_64")]
         for row in first..first + rows {
-            for col in (col..col + cols).step_by(64 / size_of::<T>()) {
-                let at = self.start.wrapping_add(row * self.stride + col);
-                // SAFETY: a hint, which may name any address.
-                unsafe { core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(at.cast()) };
-            }
+            prefetch(self.start.wrapping_add(row * self.stride + col).cast_const(), cols);
         }
     }
 

@@ -12,21 +12,23 @@ pub(crate) fn exp(x: f32) -> f32 {
     // Outside this range the result is 0 or ∞ whatever the argument; inside it both scales are normal.
     let clamped = if x < -104.0 { -104.0 } else { x };
     let clamped = if clamped > 89.0 { 89.0 } else { clamped };
-    let n = clamped.mul_add(std::f32::consts::LOG2_E, ROUND) - ROUND;
+    let shifted = clamped.mul_add(std::f32::consts::LOG2_E, ROUND);
+    let n = shifted - ROUND;
     let r = n.mul_add(-LN2_HIGH, clamped);
     let r = n.mul_add(-LN2_LOW, r);
     let p = horner(r, [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5]);
     let mantissa = p.mul_add(r * r, r) + 1.0;
     // Two factors of half the exponent each reach the subnormal range and overflow without a branch.
-    let bits = n as i32;
-    let half = bits >> 1;
-    mantissa * power_of_two(half) * power_of_two(bits - half)
+    // The last bits of the shifted number are the integer; of a NaN they are anything, and the mantissa is NaN.
+    let whole = shifted.to_bits().wrapping_sub(ROUND.to_bits()).cast_signed();
+    let half = whole >> 1;
+    mantissa * power_of_two(half) * power_of_two(whole.wrapping_sub(half))
 }
 
 /// 2^n for −126 ≤ n ≤ 127.
 #[inline(always)]
 fn power_of_two(n: i32) -> f32 {
-    f32::from_bits(((n + 127) << 23) as u32)
+    f32::from_bits((n.wrapping_add(127) << 23).cast_unsigned())
 }
 
 #[cfg(test)]

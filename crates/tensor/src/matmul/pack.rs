@@ -1,7 +1,8 @@
 //! Copies of operands in the order register tiles read them.
 //!
-//! The left operand becomes panels of 12 rows, each k by k: `[panel][k][12]`. The right operand becomes panels of 32
-//! columns: `[panel][k][32]`. What a last, narrower panel has beyond the operand is not read.
+//! The right operand becomes panels of 32 columns: `[panel][k][32]`. What a last, narrower panel has beyond the operand is
+//! not read. The left operand is read where it lies, but for panels of 12 rows that are copied to where they do not push
+//! each other out of the nearest cache.
 
 use ndarray::ArrayView2;
 use selvedge_sync::{Team, chunks};
@@ -12,45 +13,30 @@ use crate::isa::dispatch;
 use crate::tile::Strided;
 use crate::{Context, Isa, Real};
 
-/// Elements of a packed left operand of `rows` x `k`.
-pub(crate) fn left_len(rows: usize, k: usize) -> usize {
-    rows.next_multiple_of(ROWS) * k
-}
-
 /// Elements of a packed right operand of `k` x `cols`.
 pub(crate) fn right_len(k: usize, cols: usize) -> usize {
     k * cols.next_multiple_of(COLS)
 }
 
-/// Packs a left operand.
-pub(crate) fn pack_left<T: Real>(isa: Isa, a: Strided<'_, T>, out: &mut [T]) {
-    pack::<T, ROWS>(isa, a.turned(), out);
-}
-
 /// Packs a right operand.
 pub(crate) fn pack_right<T: Real>(isa: Isa, b: Strided<'_, T>, out: &mut [T]) {
-    pack::<T, COLS>(isa, b, out);
-}
-
-/// Packs panels of N columns.
-fn pack<T: Real, const N: usize>(isa: Isa, b: Strided<'_, T>, out: &mut [T]) {
     let (k, cols) = (b.rows(), b.cols());
     if k == 0 || cols == 0 {
         return;
     }
-    let out = &mut out[..k * cols.next_multiple_of(N)];
+    let out = &mut out[..right_len(k, cols)];
     if b.has_adjacent_columns() {
-        copy_rows::<T>(isa, N, b, out);
+        copy_rows(isa, COLS, b, out);
         return;
     }
-    for (panel, out) in out.chunks_exact_mut(k * N).enumerate() {
-        let width = N.min(cols - panel * N);
-        turn(isa, b.window(0, k, panel * N, width).turned(), out, N);
+    for (panel, out) in out.chunks_exact_mut(k * COLS).enumerate() {
+        let width = COLS.min(cols - panel * COLS);
+        turn(isa, b.window(0, k, panel * COLS, width).turned(), out, COLS);
     }
 }
 
 dispatch! {
-    /// Rows cut into pieces of `n` elements, a panel's width.
+    /// Rows cut into pieces of `n` elements, a panel's width: 12 or 32.
     fn copy_rows<T>(n: usize, from: Strided<'_, T>, out: &mut [T]) = copy_rows_body;
 }
 
@@ -89,15 +75,32 @@ pub(crate) fn collides<T>(row_step: isize) -> bool {
     (row_step.unsigned_abs() * size_of::<T>()).is_multiple_of(2048)
 }
 
-/// Steps `first..first + k` of panel `panel` of a packed left operand of `steps` steps, `rows` rows of it.
-pub(crate) fn left_panel<T: Real>(
-    packed: &[T],
-    steps: usize,
-    panel: usize,
-    (first, k): (usize, usize),
-    rows: usize,
-) -> Strided<'_, T> {
-    Strided::new(&packed[(panel * steps + first) * ROWS..], rows, k, 1, ROWS)
+/// Elements of the copy of a panel of 12 rows of `k` elements.
+pub(crate) fn panel_len(k: usize) -> usize {
+    ROWS * copy_step(k)
+}
+
+/// Distance between rows of a copied panel: an odd number of cache lines.
+fn copy_step(k: usize) -> usize {
+    k.next_multiple_of(32) + 16
+}
+
+/// Copies up to 12 rows of a left operand, as they are or k by k, whichever way they lie.
+pub(crate) fn copy_panel<'a, T: Real>(isa: Isa, a: Strided<'_, T>, out: &'a mut [T]) -> Strided<'a, T> {
+    let (rows, k) = (a.rows(), a.cols());
+    if a.has_adjacent_columns() {
+        let step = copy_step(k);
+        for (row, out) in out.chunks_mut(step).take(rows).enumerate() {
+            out[..k].copy_from_slice(a.row(row));
+        }
+        Strided::new(out, rows, k, step, 1)
+    } else if a.turned().has_adjacent_columns() {
+        copy_rows(isa, ROWS, a.turned(), &mut out[..k * ROWS]);
+        Strided::new(out, rows, k, 1, ROWS)
+    } else {
+        turn(isa, a, out, ROWS);
+        Strided::new(out, rows, k, 1, ROWS)
+    }
 }
 
 /// Steps `first..first + k` of panel `panel` of a packed right operand of `steps` steps, `cols` columns of it.
@@ -146,27 +149,15 @@ impl<T: Real> Packed<T> {
 /// Packs a right operand, panels shared among the threads.
 #[track_caller]
 pub(crate) fn pack_right_by<T: Real>(team: &Team, isa: Isa, b: Strided<'_, T>, out: &mut [T]) {
-    by_panels::<T, COLS>(team, isa, b, out);
-}
-
-/// Packs a left operand, panels shared among the threads.
-#[track_caller]
-pub(crate) fn pack_left_by<T: Real>(team: &Team, isa: Isa, a: Strided<'_, T>, out: &mut [T]) {
-    by_panels::<T, ROWS>(team, isa, a.turned(), out);
-}
-
-#[track_caller]
-fn by_panels<T: Real, const N: usize>(team: &Team, isa: Isa, b: Strided<'_, T>, out: &mut [T]) {
     /// Elements worth a task.
     const WORK: usize = 1 << 16;
     let (k, cols) = (b.rows(), b.cols());
     if k == 0 || cols == 0 {
         return;
     }
-    let panels = WORK.div_ceil(k * N);
-    let out = &mut out[..k * cols.next_multiple_of(N)];
-    team.parallel_parts(chunks(out, panels * k * N), |index, out| {
-        let col = index * panels * N;
-        pack::<T, N>(isa, b.window(0, k, col, (panels * N).min(cols - col)), out);
+    let at_once = WORK.div_ceil(k * COLS) * COLS;
+    team.parallel_parts(chunks(&mut out[..right_len(k, cols)], k * at_once), |index, out| {
+        let col = index * at_once;
+        pack_right(isa, b.window(0, k, col, at_once.min(cols - col)), out);
     });
 }

@@ -38,21 +38,16 @@ pub(super) struct Plan {
     pub(super) width: usize,
     /// Steps of k between loading and storing C.
     pub(super) depth: usize,
-    pub(super) left: Packing,
+    /// Whether panels of A are copied before they are used; otherwise they are read where they lie.
+    pub(super) copies_left: bool,
     pub(super) right: Packing,
 }
 
 impl Plan {
     pub(super) fn new<T: Real>(a: Strided<'_, T>, b: &Operand<'_, T>) -> Self {
         let (m, (k, n)) = (a.rows(), b.dim());
-        // Where it lies, A is read along its rows; a few rows may be read any way.
-        let lies = m <= ROWS || (a.has_adjacent_columns() && !collides::<T>(a.row_step()));
-        let left = match lies {
-            true => Packing::No,
-            false if m * k <= SHARED => Packing::Shared,
-            false => Packing::Own,
-        };
-        let right = match b {
+        let copies_left = m > ROWS && n > COLS && a.has_adjacent_columns() && collides::<T>(a.row_step());
+        let mut right = match b {
             Operand::Packed(_) => Packing::No,
             Operand::View(b) if Strided::from(*b).has_adjacent_columns() && m <= WORTH_PACKING => Packing::No,
             Operand::View(_) if k * n <= SHARED => Packing::Shared,
@@ -60,10 +55,9 @@ impl Plan {
         };
         // Who packs for himself takes as much as he can of the other operand.
         let tallest = if right == Packing::Own { 96 * ROWS } else { 32 * ROWS };
-        let widest = if left == Packing::Own { 12 * COLS } else { 6 * COLS };
-        let (mut height, mut width) = (part(m, tallest, ROWS), part(n, widest, COLS));
+        let (mut height, mut width) = (part(m, tallest, ROWS), part(n, 6 * COLS, COLS));
         let lowest = if right == Packing::Own { tallest } else { 8 * ROWS };
-        let narrowest = if left == Packing::Own { widest } else { 2 * COLS };
+        let narrowest = if copies_left { 6 * COLS } else { 2 * COLS };
         while m.div_ceil(height) * n.div_ceil(width) < TASKS && height * width * k >= 2 * WORK {
             if width > narrowest {
                 width = part(n, width / 2, COLS);
@@ -73,9 +67,11 @@ impl Plan {
                 break;
             }
         }
-        // One that packs for itself and is alone in its row or column of tasks packs no more than all together would.
-        let right = if right == Packing::Shared && height >= m { Packing::Own } else { right };
-        Plan { height, width, depth: part(k.max(1), DEEPEST, 16).min(k), left, right }
+        // One that packs for itself and is alone in its column of tasks packs no more than all together would.
+        if right == Packing::Shared && height >= m {
+            right = Packing::Own;
+        }
+        Plan { height, width, depth: part(k.max(1), DEEPEST, 16).min(k), copies_left, right }
     }
 }
 

@@ -1,14 +1,13 @@
 //! C = init + A·B, cut into tasks by shape.
 //!
-//! A task owns a rectangle of C. What it reads of an operand lies where it always did, or has been packed by all threads
-//! for all tasks, or is packed by the task itself into scratch of its thread: [`Plan`] says which.
+//! A task owns a rectangle of C. The left operand is read where it lies, or copied a panel of rows at a time; the right
+//! one has been packed by all threads for all tasks, or is packed by the task itself into scratch of its thread: [`Plan`]
+//! says which.
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::kernel::{COLS, ROWS, tile_chain};
-use super::pack::{
-    Packed, left_len, left_panel, pack_left, pack_left_by, pack_right, pack_right_by, right_len, right_panel,
-};
+use super::pack::{Packed, copy_panel, pack_right, pack_right_by, panel_len, right_len, right_panel};
 use super::plan::{Packing, Plan};
 use crate::context::carve;
 use crate::tile::{Beside, Grid, Strided, Tile};
@@ -117,29 +116,22 @@ pub(crate) fn product_then<'a, T: Real>(
     let a = Strided::from(a);
     let plan = Plan::new(a, &b);
     let Plan { height, width, depth, .. } = plan;
-    let shared = [
-        if plan.left == Packing::Shared { left_len(m, k) } else { 0 },
-        if plan.right == Packing::Shared { right_len(k, n) } else { 0 },
-    ];
+    let shared = if plan.right == Packing::Shared { right_len(k, n) } else { 0 };
     let own = [
-        if plan.left == Packing::Own { left_len(height, depth) } else { 0 },
+        if plan.copies_left { panel_len(depth) } else { 0 },
         if plan.right == Packing::Own { right_len(depth, width) } else { 0 },
     ];
-    let ([left, right], mut runner) = cx.split(shared, own[0] + own[1] + 2 * COLS);
+    let ([shared], mut runner) = cx.split([shared], own[0] + own[1] + 2 * COLS);
     let isa = runner.isa;
-    if plan.left == Packing::Shared {
-        pack_left_by(runner.team(), isa, a, left);
-    }
-    if let (Operand::View(b), Packing::Shared) = (&b, plan.right) {
-        pack_right_by(runner.team(), isa, (*b).into(), right);
-    }
-    let left = if plan.left == Packing::Shared { Source::Packed(left, k) } else { Source::Lies(a) };
     let right = match &b {
         Operand::Packed(packed) => Source::Packed(packed.data(), k),
-        Operand::View(_) if plan.right == Packing::Shared => Source::Packed(right, k),
+        Operand::View(b) if plan.right == Packing::Shared => {
+            pack_right_by(runner.team(), isa, (*b).into(), shared);
+            Source::Packed(shared, k)
+        }
         Operand::View(b) => Source::Lies((*b).into()),
     };
-    let product = Product { isa, plan, k, left, right, init };
+    let product = Product { isa, plan, a, right, init };
     let parts = (Grid::new(c, height, width), Beside::new(beside, (m, n), height, width));
     let across = n.div_ceil(width);
     runner.for_each_with_scratch(parts, |index, (mut c, mut beside), scratch| {
@@ -151,7 +143,7 @@ pub(crate) fn product_then<'a, T: Real>(
     });
 }
 
-/// Where an operand lies while register tiles read it.
+/// Where the right operand lies while register tiles read it.
 #[derive(Clone, Copy, Debug)]
 enum Source<'a, T> {
     Lies(Strided<'a, T>),
@@ -163,8 +155,7 @@ enum Source<'a, T> {
 struct Product<'a, T> {
     isa: Isa,
     plan: Plan,
-    k: usize,
-    left: Source<'a, T>,
+    a: Strided<'a, T>,
     right: Source<'a, T>,
     init: Init<'a, T>,
 }
@@ -176,34 +167,28 @@ impl<T: Real> Product<'_, T> {
     fn task(
         &self,
         (first_row, first_col): (usize, usize),
-        [own_left, own_right]: [&mut [T]; 2],
+        [panel, block]: [&mut [T]; 2],
         c: &mut Tile<'_, T>,
         mut then: impl FnMut(usize, &mut Tile<'_, T>),
     ) {
-        let (rows, cols) = (c.rows(), c.cols());
+        let (rows, cols, k) = (c.rows(), c.cols(), self.a.cols());
         let init = self.init.columns(first_col);
         let mut k0 = 0;
         loop {
-            let depth = self.plan.depth.min(self.k - k0);
-            let last = k0 + depth == self.k;
+            let depth = self.plan.depth.min(k - k0);
+            let last = k0 + depth == k;
             let reads_c = k0 > 0 || matches!(init, Init::Accumulate);
-            let (mut left, mut left_at) = (self.left, (first_row, k0));
-            if let (Source::Lies(a), Packing::Own) = (left, self.plan.left) {
-                pack_left(self.isa, a.window(first_row, rows, k0, depth), own_left);
-                (left, left_at) = (Source::Packed(own_left, depth), (0, 0));
-            }
             let (mut right, mut right_at) = (self.right, (first_col, k0));
             if let (Source::Lies(b), Packing::Own) = (right, self.plan.right) {
-                pack_right(self.isa, b.window(k0, depth, first_col, cols), own_right);
-                (right, right_at) = (Source::Packed(own_right, depth), (0, 0));
+                pack_right(self.isa, b.window(k0, depth, first_col, cols), block);
+                (right, right_at) = (Source::Packed(block, depth), (0, 0));
             }
             for row in (0..rows).step_by(ROWS) {
                 let height = ROWS.min(rows - row);
-                let steps = (left_at.1, depth);
-                let a = match left {
-                    Source::Lies(a) => a.window(left_at.0 + row, height, left_at.1, depth),
-                    Source::Packed(data, k) => left_panel(data, k, (left_at.0 + row) / ROWS, steps, height),
-                };
+                let mut a = self.a.window(first_row + row, height, k0, depth);
+                if self.plan.copies_left {
+                    a = copy_panel(self.isa, a, panel);
+                }
                 for col in (0..cols).step_by(COLS) {
                     let width = COLS.min(cols - col);
                     // The next tile, so that its sums are there when its chains begin.
