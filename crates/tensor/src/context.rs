@@ -9,11 +9,23 @@ use crate::{Isa, Real};
 /// Elements a task of an element-wise kernel takes.
 pub(crate) const ELEMENTS: usize = 16 * 1024;
 
+/// What the operands of products are rounded to. Everything else, sums among it, is f32 either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Nothing: operands are f32.
+    #[default]
+    F32,
+    /// bf16, for contexts of f32: seven bits of fraction, and twice as many operations a second where the processor has
+    /// dot products of them.
+    Bf16,
+}
+
 /// One worker's means of computing. Kernels take `&mut Context`, so one region runs at a time and
 /// scratch is never shared between two kernels.
 pub struct Context<T: Real = f32> {
     team: Team,
     isa: Isa,
+    precision: Precision,
     /// Shared by the tasks of one kernel: packed operands.
     shared: Vec<T>,
     /// One buffer a thread of the team: block-sized temporaries.
@@ -25,7 +37,17 @@ impl<T: Real> Context<T> {
     /// the largest request and stays.
     pub fn new(team: Team, isa: Isa) -> Self {
         let private = (0..team.threads()).map(|_| Vec::new()).collect();
-        Context { team, isa, shared: Vec::new(), private }
+        Context { team, isa, precision: Precision::F32, shared: Vec::new(), private }
+    }
+
+    /// The same with products of the given precision.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Context { precision, ..self }
+    }
+
+    /// What operands of products are rounded to.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// One thread, best instruction set.
@@ -77,6 +99,7 @@ impl<T: Real> fmt::Debug for Context<T> {
         f.debug_struct("Context")
             .field("threads", &self.team.threads())
             .field("isa", &self.isa)
+            .field("precision", &self.precision)
             .field("scratch_bytes", &self.scratch_bytes())
             .finish()
     }

@@ -19,6 +19,8 @@ pub enum Kind {
     Avx2,
     /// x86-64 AVX-512 (F, BW, DQ, VL).
     Avx512,
+    /// The same with dot products of bf16 (BF16).
+    Avx512Bf16,
 }
 
 /// An instruction set was asked for that this machine does not have, or that does not exist.
@@ -50,7 +52,8 @@ impl Isa {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl");
             if avx2 && avx512 {
-                return Isa(Kind::Avx512);
+                let bf16 = is_x86_feature_detected!("avx512bf16");
+                return Isa(if bf16 { Kind::Avx512Bf16 } else { Kind::Avx512 });
             }
             if avx2 {
                 return Isa(Kind::Avx2);
@@ -76,7 +79,8 @@ impl Isa {
     /// Every instruction set this machine has, the baseline first.
     pub fn available() -> Vec<Isa> {
         let best = Isa::detect().kind();
-        [Kind::Scalar, Kind::Avx2, Kind::Avx512].into_iter().filter(|k| *k <= best).map(Isa).collect()
+        let all = [Kind::Scalar, Kind::Avx2, Kind::Avx512, Kind::Avx512Bf16];
+        all.into_iter().filter(|k| *k <= best).map(Isa).collect()
     }
 
     /// Which one it is.
@@ -89,13 +93,14 @@ impl Isa {
 impl FromStr for Isa {
     type Err = IsaError;
 
-    /// Reads `auto`, `scalar`, `avx2` or `avx512`.
+    /// Reads `auto`, `scalar`, `avx2`, `avx512` or `avx512-bf16`.
     fn from_str(name: &str) -> Result<Isa, IsaError> {
         match name {
             "auto" => Ok(Isa::detect()),
             "scalar" => Ok(Isa::scalar()),
             "avx2" => Isa::require(Kind::Avx2),
             "avx512" => Isa::require(Kind::Avx512),
+            "avx512-bf16" => Isa::require(Kind::Avx512Bf16),
             _ => Err(IsaError::Unknown { name: name.to_owned() }),
         }
     }
@@ -107,6 +112,7 @@ impl fmt::Display for Kind {
             Kind::Scalar => "scalar",
             Kind::Avx2 => "avx2",
             Kind::Avx512 => "avx512",
+            Kind::Avx512Bf16 => "avx512-bf16",
         })
     }
 }
@@ -130,7 +136,10 @@ impl fmt::Display for IsaError {
                 write!(f, "this machine has no {wanted}; the best it has is {best} (use auto to take it)")
             }
             IsaError::Unknown { name } => {
-                write!(f, "no instruction set is called {name:?}; use auto, avx512, avx2 or scalar")
+                write!(
+                    f,
+                    "no instruction set is called {name:?}; use auto, avx512-bf16, avx512, avx2 or scalar"
+                )
             }
         }
     }
@@ -161,7 +170,7 @@ macro_rules! dispatch {
             #[allow(unsafe_code, reason = "calling a function compiled for detected features")]
             match isa.kind() {
                 // SAFETY: an `Isa` of this kind is only made after detecting these features.
-                $crate::isa::Kind::Avx512 => return unsafe { avx512::<$t>($($arg),*) },
+                $crate::isa::Kind::Avx512 | $crate::isa::Kind::Avx512Bf16 => return unsafe { avx512::<$t>($($arg),*) },
                 // SAFETY: as above.
                 $crate::isa::Kind::Avx2 => return unsafe { avx2::<$t>($($arg),*) },
                 $crate::isa::Kind::Scalar => {}

@@ -22,7 +22,7 @@ pub mod rmsnorm;
 pub mod rope;
 pub mod swiglu;
 
-pub use context::Context;
+pub use context::{Context, Precision};
 pub use isa::{Isa, IsaError, Kind as IsaKind};
 pub use matmul::{Init, Operand, Packed, product};
 pub use real::Real;

@@ -7,6 +7,8 @@
 
 mod kernel;
 mod pack;
+mod pairs;
+mod panel;
 mod plan;
 mod product;
 mod turn;
@@ -14,6 +16,7 @@ mod turn;
 pub use pack::Packed;
 pub use product::{Init, Operand, product};
 
-pub(crate) use kernel::{Kernel, ROWS, block};
+pub(crate) use kernel::{Kernel, ROWS};
+pub(crate) use panel::block;
 pub(crate) use product::product_then;
 pub(crate) use turn::turn;

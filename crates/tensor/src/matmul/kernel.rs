@@ -5,8 +5,9 @@
 #![expect(unsafe_code, reason = "reads strided operands without a bounds check an element")]
 
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(super) mod avx512;
 
+use super::panel::Panel;
 use super::turn;
 use crate::isa::{Isa, dispatch};
 use crate::tile::{Strided, Tile};
@@ -19,6 +20,11 @@ pub(crate) const COLS: usize = 32;
 
 /// What each number type has of its own.
 pub(crate) trait Kernel: Copy {
+    /// What products make of operands where bf16 is asked for.
+    type Half: Panel<Self>
+    where
+        Self: Real;
+
     /// C = init + A·B for one register tile. Shapes have been checked.
     fn tile(
         isa: Isa,
@@ -33,13 +39,15 @@ pub(crate) trait Kernel: Copy {
 }
 
 impl Kernel for f32 {
+    type Half = super::panel::Half;
+
     #[inline]
     fn tile(isa: Isa, init: Init<'_, f32>, a: Strided<'_, f32>, b: Strided<'_, f32>, c: &mut Tile<'_, f32>) {
         #[cfg(target_arch = "x86_64")]
-        if isa.kind() == crate::isa::Kind::Avx512 {
+        if isa.kind() >= crate::isa::Kind::Avx512 {
             // SAFETY: an `Isa` of this kind is only made after detecting the features; the shapes fit, as the caller
             // of this function has checked.
-            return unsafe { avx512::tile(init, a, b, c) };
+            return unsafe { avx512::full::tile(init, a, b, c) };
         }
         subtiles(isa, init, a, b, c);
     }
@@ -47,7 +55,7 @@ impl Kernel for f32 {
     #[inline]
     fn turn(isa: Isa, from: Strided<'_, f32>, out: &mut [f32], stride: usize) {
         #[cfg(target_arch = "x86_64")]
-        if isa.kind() == crate::isa::Kind::Avx512 {
+        if isa.kind() >= crate::isa::Kind::Avx512 {
             // SAFETY: as above.
             return unsafe { turn::turn_avx512(from, out, stride) };
         }
@@ -56,6 +64,9 @@ impl Kernel for f32 {
 }
 
 impl Kernel for f64 {
+    /// The oracle of gradient checks stays as it is.
+    type Half = super::panel::Full;
+
     #[inline]
     fn tile(isa: Isa, init: Init<'_, f64>, a: Strided<'_, f64>, b: Strided<'_, f64>, c: &mut Tile<'_, f64>) {
         subtiles(isa, init, a, b, c);
@@ -64,55 +75,6 @@ impl Kernel for f64 {
     #[inline]
     fn turn(isa: Isa, from: Strided<'_, f64>, out: &mut [f64], stride: usize) {
         turn::turn_plainly(isa, from, out, stride);
-    }
-}
-
-/// C = init + A·B for one register tile: at most [`ROWS`] by [`COLS`].
-///
-/// # Panics
-/// On shapes that do not fit, and on a right operand whose rows are not of adjacent elements.
-#[inline]
-pub(crate) fn tile_chain<T: Real>(
-    isa: Isa,
-    init: Init<'_, T>,
-    a: Strided<'_, T>,
-    b: Strided<'_, T>,
-    c: &mut Tile<'_, T>,
-) {
-    let (rows, cols) = (c.rows(), c.cols());
-    assert!(
-        a.rows() == rows && a.cols() == b.rows() && b.cols() == cols && rows <= ROWS && cols <= COLS,
-        "register tile {rows}x{cols} of {a:?} and {b:?}"
-    );
-    assert!(b.has_adjacent_columns(), "rows of the right operand lie in one piece: {b:?}");
-    if let Init::Bias(bias) = init {
-        assert!(bias.len() >= cols, "{} biases for {cols} columns", bias.len());
-    }
-    if rows > 0 && cols > 0 {
-        T::tile(isa, init, a, b, c);
-    }
-}
-
-/// C = init + A·B on the calling thread, register tile by register tile, both operands where they lie.
-///
-/// # Panics
-/// As [`tile_chain`].
-pub(crate) fn block<T: Real>(
-    isa: Isa,
-    init: Init<'_, T>,
-    a: Strided<'_, T>,
-    b: Strided<'_, T>,
-    c: &mut Tile<'_, T>,
-) {
-    let (rows, cols, k) = (c.rows(), c.cols(), a.cols());
-    for row in (0..rows).step_by(ROWS) {
-        let height = ROWS.min(rows - row);
-        let left = a.window(row, height, 0, k);
-        for col in (0..cols).step_by(COLS) {
-            let width = COLS.min(cols - col);
-            let right = b.window(0, k, col, width);
-            tile_chain(isa, init.columns(col), left, right, &mut c.window(row, height, col, width));
-        }
     }
 }
 

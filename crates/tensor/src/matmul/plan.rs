@@ -1,7 +1,7 @@
 //! How a product is cut into tasks, and what is packed for them: decided by shapes and strides alone.
 
 use super::kernel::{COLS, ROWS};
-use super::pack::collides;
+use super::panel::Panel;
 use super::product::Operand;
 use crate::Real;
 use crate::tile::Strided;
@@ -44,12 +44,16 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new<T: Real>(a: Strided<'_, T>, b: &Operand<'_, T>) -> Self {
+    pub(super) fn new<T: Real, P: Panel<T>>(a: Strided<'_, T>, b: &Operand<'_, T>) -> Self {
         let (m, (k, n)) = (a.rows(), b.dim());
-        let copies_left = m > ROWS && n > COLS && a.has_adjacent_columns() && collides::<T>(a.row_step());
+        // Whoever reads it where it lies reads a few rows, or for a few columns, any way.
+        let must = P::lies(a).is_none();
+        let copies_left = must || (m > ROWS && n > COLS && P::copies_left(a));
         let mut right = match b {
             Operand::Packed(_) => Packing::No,
-            Operand::View(b) if Strided::from(*b).has_adjacent_columns() && m <= WORTH_PACKING => Packing::No,
+            Operand::View(b) if !must && Strided::from(*b).has_adjacent_columns() && m <= WORTH_PACKING => {
+                Packing::No
+            }
             Operand::View(_) if k * n <= SHARED => Packing::Shared,
             Operand::View(_) => Packing::Own,
         };

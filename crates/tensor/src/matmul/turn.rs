@@ -98,7 +98,7 @@ pub(super) unsafe fn turn_avx512(from: Strided<'_, f32>, out: &mut [f32], stride
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn turn_registers(v: [core::arch::x86_64::__m512; BLOCK]) -> [core::arch::x86_64::__m512; BLOCK] {
+pub(super) fn turn_registers(v: [core::arch::x86_64::__m512; BLOCK]) -> [core::arch::x86_64::__m512; BLOCK] {
     use core::arch::x86_64::*;
 
     let mut pairs = v;

@@ -1,0 +1,202 @@
+//! Operands of bf16: two steps of k side by side, as the processor's dot products want them.
+//!
+//! A chain over pairs adds, for each pair of steps, the product of the later one and then that of the earlier one, by
+//! fused multiply-adds whose results and operands are 0 where they would be subnormal. That is what AVX-512's instruction
+//! does; the plain loops here do the same, so all instruction sets give the same bits.
+#![expect(unsafe_code, reason = "calls functions compiled for detected features")]
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
+use super::kernel::{COLS, ROWS};
+use crate::Init;
+use crate::isa::{Isa, Kind};
+use crate::tile::{Strided, Tile};
+
+/// Two bf16: that of the earlier step in the low half.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(transparent)]
+pub(crate) struct Pair(u32);
+
+impl Pair {
+    fn new(earlier: f32, later: f32) -> Self {
+        Pair(u32::from(round(earlier)) | u32::from(round(later)) << 16)
+    }
+
+    /// The f32 of both.
+    fn values(self) -> [f32; 2] {
+        [f32::from_bits(self.0 << 16), f32::from_bits(self.0 & 0xffff_0000)]
+    }
+}
+
+/// The nearest bf16, the even one of two; 0 for a subnormal number.
+fn round(x: f32) -> u16 {
+    let bits = x.to_bits();
+    let bits = if x.is_nan() {
+        bits | 0x0040_0000
+    } else if x.is_subnormal() {
+        bits & 0x8000_0000
+    } else {
+        bits + 0x7fff + (bits >> 16 & 1)
+    };
+    (bits >> 16) as u16
+}
+
+/// Pairs that `k` steps make; the last may be half empty.
+pub(crate) fn pairs(k: usize) -> usize {
+    k.div_ceil(2)
+}
+
+/// Rows of `from`, up to 12, as rows of pairs `step` apart.
+pub(super) fn convert_rows(isa: Isa, from: Strided<'_, f32>, out: &mut [Pair], step: usize) {
+    for (row, out) in out.chunks_mut(step).take(from.rows()).enumerate() {
+        let (from, out) = (from.row(row), &mut out[..pairs(from.cols())]);
+        #[cfg(target_arch = "x86_64")]
+        if isa.kind() == Kind::Avx512Bf16 {
+            // SAFETY: an `Isa` of this kind is only made after detecting the features.
+            unsafe { avx512::convert(from, out) };
+            continue;
+        }
+        let _ = isa;
+        for (pair, out) in from.chunks(2).zip(out) {
+            *out = Pair::new(pair[0], pair.get(1).copied().unwrap_or(0.0));
+        }
+    }
+}
+
+/// Columns of `from`, rows of adjacent elements, in panels of `n` (12 or 32): `[panel][pair of rows][n]`.
+pub(super) fn interleave_rows(isa: Isa, n: usize, from: Strided<'_, f32>, out: &mut [Pair]) {
+    debug_assert!(n == ROWS || n == COLS);
+    let (k, cols) = (from.rows(), from.cols());
+    for (panel, out) in out.chunks_exact_mut(pairs(k) * n).enumerate() {
+        let width = n.min(cols - panel * n);
+        let from = from.window(0, k, panel * n, width);
+        for (pair, out) in out.chunks_exact_mut(n).enumerate() {
+            let earlier = from.row(2 * pair);
+            let later = if 2 * pair + 1 < k { from.row(2 * pair + 1) } else { &ZEROS[..width] };
+            #[cfg(target_arch = "x86_64")]
+            if isa.kind() == Kind::Avx512Bf16 {
+                // SAFETY: as above.
+                unsafe { avx512::interleave(earlier, later, &mut out[..width]) };
+                continue;
+            }
+            let _ = isa;
+            for ((out, &earlier), &later) in out.iter_mut().zip(earlier).zip(later) {
+                *out = Pair::new(earlier, later);
+            }
+        }
+    }
+}
+
+/// What stands for the step after the last of an odd number.
+const ZEROS: [f32; COLS] = [0.0; COLS];
+
+/// Rows of adjacent elements become columns, up to 32 of them, `[pair of columns][32]`.
+pub(super) fn turn_pairs(isa: Isa, from: Strided<'_, f32>, out: &mut [Pair]) {
+    let (rows, k) = (from.rows(), from.cols());
+    assert!(rows <= COLS && pairs(k) * COLS <= out.len(), "{rows} rows of {k} into {} pairs", out.len());
+    #[cfg(target_arch = "x86_64")]
+    if isa.kind() == Kind::Avx512Bf16 {
+        // SAFETY: as above; the lengths have been checked.
+        return unsafe { avx512::turn(from, out) };
+    }
+    let _ = isa;
+    for row in 0..rows {
+        for (pair, values) in from.row(row).chunks(2).enumerate() {
+            out[pair * COLS + row] = Pair::new(values[0], values.get(1).copied().unwrap_or(0.0));
+        }
+    }
+}
+
+/// C = init + A·B for one register tile over pairs. Shapes have been checked.
+pub(super) fn tile(
+    isa: Isa,
+    init: Init<'_, f32>,
+    a: Strided<'_, Pair>,
+    b: Strided<'_, Pair>,
+    c: &mut Tile<'_, f32>,
+) {
+    #[cfg(target_arch = "x86_64")]
+    if isa.kind() == Kind::Avx512Bf16 {
+        // SAFETY: an `Isa` of this kind is only made after detecting the features; the shapes fit, as the caller of
+        // this function has checked.
+        return unsafe { super::kernel::avx512::half::tile(init, a, b, c) };
+    }
+    let _ = isa;
+    for row in 0..c.rows() {
+        for col in 0..c.cols() {
+            let start = match init {
+                Init::Zero => 0.0,
+                Init::Bias(bias) => bias[col],
+                Init::Accumulate => c.row(row)[col],
+            };
+            c.row_mut(row)[col] = (0..a.cols()).fold(start, |sum, k| {
+                // SAFETY: `c` has as many rows as `a` and as many columns as `b`, whose rows are the columns of `a`.
+                let left = unsafe { a.read(row, k) };
+                // SAFETY: as above.
+                let right = unsafe { b.read(k, col) };
+                step(sum, left, right)
+            });
+        }
+    }
+}
+
+/// One step of a chain.
+fn step(sum: f32, left: Pair, right: Pair) -> f32 {
+    let normal = |x: f32| if x.is_subnormal() { 0.0_f32.copysign(x) } else { x };
+    let ([left_earlier, left_later], [right_earlier, right_later]) = (left.values(), right.values());
+    let sum = normal(left_later.mul_add(right_later, normal(sum)));
+    normal(left_earlier.mul_add(right_earlier, sum))
+}
+
+/// The chain of one element, as the definition has it.
+#[cfg(test)]
+pub(super) fn chain_of_pairs(start: f32, left: &[f32], right: &[f32]) -> f32 {
+    let pair = |values: &[f32]| Pair::new(values[0], values.get(1).copied().unwrap_or(0.0));
+    left.chunks(2).zip(right.chunks(2)).fold(start, |sum, (l, r)| step(sum, pair(l), pair(r)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_to_the_nearest_even() {
+        for (x, want) in [
+            (1.0, 0x3f80),
+            (1.0 + 1.0 / 256.0, 0x3f80),
+            (1.0 + 3.0 / 256.0, 0x3f82),
+            (-1.0 - 1.001 / 256.0, 0xbf81),
+            (f32::MAX, 0x7f80),
+            (f32::INFINITY, 0x7f80),
+            (1e-39, 0),
+            (-1e-39, 0x8000),
+        ] {
+            assert_eq!(round(x), want, "{x}");
+        }
+        assert!(f32::from_bits(u32::from(round(f32::NAN)) << 16).is_nan());
+    }
+
+    #[test]
+    fn both_conversions_agree_on_hard_numbers() {
+        let mut hard: Vec<f32> = (0..4096_u32).map(|i| f32::from_bits(i.wrapping_mul(0x9e37_79b9))).collect();
+        hard.retain(|x| !x.is_nan());
+        hard.extend([
+            0.0,
+            -0.0,
+            f32::MIN_POSITIVE,
+            f32::MIN_POSITIVE.next_down(),
+            f32::MAX,
+            f32::NEG_INFINITY,
+        ]);
+        let convert = |isa| {
+            let mut out = vec![Pair::default(); pairs(hard.len())];
+            let step = out.len();
+            convert_rows(isa, Strided::new(&hard, 1, hard.len(), hard.len(), 1), &mut out, step);
+            out
+        };
+        for isa in Isa::available() {
+            assert_eq!(convert(isa), convert(Isa::scalar()), "{isa}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Conversion to bf16 in AVX-512.
+
+use core::arch::x86_64::*;
+
+use super::{Pair, pairs};
+use crate::matmul::kernel::COLS;
+use crate::matmul::turn::turn_registers;
+use crate::tile::Strided;
+
+/// Pairs of a vector.
+const LANES: usize = 16;
+
+/// Elements of a row, pair by pair.
+///
+/// # Safety
+/// The processor has the features; `out` has a place for each pair of `from`.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub(super) unsafe fn convert(from: &[f32], out: &mut [Pair]) {
+    let count = pairs(from.len());
+    let to = out.as_mut_ptr();
+    for at in (0..count).step_by(LANES) {
+        let vector = load_pairs(&from[2 * at..]);
+        // SAFETY: the lanes beyond the row are masked, and `out` is as long, by the caller's word.
+        unsafe { _mm512_mask_storeu_epi32(to.wrapping_add(at).cast(), lanes(count - at), vector) };
+    }
+}
+
+/// Two rows, element by element: the low half of each pair from the first.
+///
+/// # Safety
+/// As [`convert`]; `out` is no longer than both rows.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub(super) unsafe fn interleave(earlier: &[f32], later: &[f32], out: &mut [Pair]) {
+    // Element i of the first half of a vector, then element i of the second.
+    let order: [u16; 32] = std::array::from_fn(|i| (i / 2 + i % 2 * LANES) as u16);
+    // SAFETY: 64 bytes.
+    let order = unsafe { _mm512_loadu_epi16(order.as_ptr().cast()) };
+    for at in (0..out.len()).step_by(LANES) {
+        let mask = lanes(out.len() - at);
+        // SAFETY: the lanes beyond the rows are masked.
+        let earlier = unsafe { _mm512_maskz_loadu_ps(mask, earlier.as_ptr().wrapping_add(at)) };
+        // SAFETY: as above.
+        let later = unsafe { _mm512_maskz_loadu_ps(mask, later.as_ptr().wrapping_add(at)) };
+        let vector = _mm512_permutexvar_epi16(order, bits(_mm512_cvtne2ps_pbh(later, earlier)));
+        // SAFETY: as above.
+        unsafe { _mm512_mask_storeu_epi32(out.as_mut_ptr().wrapping_add(at).cast(), mask, vector) };
+    }
+}
+
+/// Rows of adjacent elements become columns of pairs.
+///
+/// # Safety
+/// As [`convert`]; `out` has rows of 32 for all pairs of columns, and `from` at most 32 rows.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub(super) unsafe fn turn(from: Strided<'_, f32>, out: &mut [Pair]) {
+    let (rows, count) = (from.rows(), pairs(from.cols()));
+    let to = out.as_mut_ptr();
+    for r0 in (0..rows).step_by(LANES) {
+        let height = LANES.min(rows - r0);
+        for pair in (0..count).step_by(LANES) {
+            let mut v = [_mm512_setzero_ps(); LANES];
+            for (r, v) in v.iter_mut().enumerate().take(height) {
+                *v = _mm512_castsi512_ps(load_pairs(&from.row(r0 + r)[2 * pair..]));
+            }
+            let v = turn_registers(v);
+            for (k, v) in v.into_iter().enumerate().take(count - pair) {
+                let at = to.wrapping_add((pair + k) * COLS + r0);
+                // SAFETY: inside `out`, by the caller's word; lanes beyond the rows are masked.
+                unsafe { _mm512_mask_storeu_ps(at.cast(), lanes(height), v) };
+            }
+        }
+    }
+}
+
+/// The first 16 pairs of a row, or as many as there are.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+#[inline]
+fn load_pairs(from: &[f32]) -> __m512i {
+    let half = |first: usize| {
+        let left = from.len().saturating_sub(first);
+        // SAFETY: the lanes beyond the row are masked.
+        unsafe { _mm512_maskz_loadu_ps(lanes(left), from.as_ptr().wrapping_add(first)) }
+    };
+    bits(_mm512_cvtne2ps_pbh(half(LANES), half(0)))
+}
+
+/// The first `count` lanes.
+#[inline(always)]
+fn lanes(count: usize) -> __mmask16 {
+    if count >= LANES { !0 } else { (1 << count) - 1 }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn bits(vector: __m512bh) -> __m512i {
+    // SAFETY: any bits are integers.
+    unsafe { std::mem::transmute::<__m512bh, __m512i>(vector) }
+}

@@ -1,0 +1,217 @@
+//! What a product makes of its operands: elements as they are, or pairs of bf16.
+
+use super::kernel::{self, COLS, ROWS};
+use super::pack::{collides, copy_rows, copy_step};
+use super::pairs::{Pair, convert_rows, interleave_rows, pairs, turn_pairs};
+use super::turn::turn;
+use crate::isa::Isa;
+use crate::tile::{Strided, Tile};
+use crate::{Init, Real};
+
+/// A form of operands that register tiles read. Steps are counted in the form's own elements.
+pub(crate) trait Panel<T: Real>: 'static {
+    /// What register tiles read.
+    type Element: Copy + Send + Sync + std::fmt::Debug;
+
+    /// Steps that `k` steps of f32 take.
+    fn steps(k: usize) -> usize;
+
+    /// Scratch, or what was packed into it, seen as elements.
+    fn view(buffer: &[T]) -> &[Self::Element];
+
+    /// Scratch seen as room for elements.
+    fn view_mut(buffer: &mut [T]) -> &mut [Self::Element];
+
+    /// Whether panels of a left operand whose rows are so far apart must be copied.
+    fn copies_left(a: Strided<'_, T>) -> bool;
+
+    /// A panel of a left operand where it lies, if that may be read.
+    fn lies(a: Strided<'_, T>) -> Option<Strided<'_, Self::Element>>;
+
+    /// Copies up to 12 rows of a left operand, as they are or k by k, whichever way they lie.
+    fn copy_left<'a>(isa: Isa, a: Strided<'_, T>, out: &'a mut [Self::Element])
+    -> Strided<'a, Self::Element>;
+
+    /// Packs a right operand into panels of 32 columns.
+    fn pack_right(isa: Isa, b: Strided<'_, T>, out: &mut [Self::Element]);
+
+    /// C = init + A·B for one register tile. Shapes have been checked.
+    fn tile(
+        isa: Isa,
+        init: Init<'_, T>,
+        a: Strided<'_, Self::Element>,
+        b: Strided<'_, Self::Element>,
+        c: &mut Tile<'_, T>,
+    );
+}
+
+/// Elements as they are.
+#[derive(Debug)]
+pub(crate) struct Full;
+
+impl<T: Real> Panel<T> for Full {
+    type Element = T;
+
+    fn steps(k: usize) -> usize {
+        k
+    }
+
+    fn view(buffer: &[T]) -> &[T] {
+        buffer
+    }
+
+    fn view_mut(buffer: &mut [T]) -> &mut [T] {
+        buffer
+    }
+
+    fn copies_left(a: Strided<'_, T>) -> bool {
+        a.has_adjacent_columns() && collides::<T>(a.row_step())
+    }
+
+    fn lies(a: Strided<'_, T>) -> Option<Strided<'_, T>> {
+        Some(a)
+    }
+
+    fn copy_left<'a>(isa: Isa, a: Strided<'_, T>, out: &'a mut [T]) -> Strided<'a, T> {
+        let (rows, k) = (a.rows(), a.cols());
+        if a.has_adjacent_columns() {
+            let step = copy_step(k);
+            for (row, out) in out.chunks_mut(step).take(rows).enumerate() {
+                out[..k].copy_from_slice(a.row(row));
+            }
+            return Strided::new(out, rows, k, step, 1);
+        }
+        turn(isa, a, out, ROWS);
+        Strided::new(out, rows, k, 1, ROWS)
+    }
+
+    fn pack_right(isa: Isa, b: Strided<'_, T>, out: &mut [T]) {
+        let (k, cols) = (b.rows(), b.cols());
+        if b.has_adjacent_columns() {
+            copy_rows(isa, b, out);
+            return;
+        }
+        for (panel, out) in out.chunks_exact_mut(k * COLS).enumerate() {
+            let width = COLS.min(cols - panel * COLS);
+            turn(isa, b.window(0, k, panel * COLS, width).turned(), out, COLS);
+        }
+    }
+
+    #[inline(always)]
+    fn tile(isa: Isa, init: Init<'_, T>, a: Strided<'_, T>, b: Strided<'_, T>, c: &mut Tile<'_, T>) {
+        T::tile(isa, init, a, b, c);
+    }
+}
+
+/// Pairs of bf16.
+#[derive(Debug)]
+pub(crate) struct Half;
+
+impl Panel<f32> for Half {
+    type Element = Pair;
+
+    fn steps(k: usize) -> usize {
+        pairs(k)
+    }
+
+    fn view(buffer: &[f32]) -> &[Pair] {
+        bytemuck::cast_slice(buffer)
+    }
+
+    fn view_mut(buffer: &mut [f32]) -> &mut [Pair] {
+        bytemuck::cast_slice_mut(buffer)
+    }
+
+    fn copies_left(_: Strided<'_, f32>) -> bool {
+        true
+    }
+
+    fn lies(_: Strided<'_, f32>) -> Option<Strided<'_, Pair>> {
+        None
+    }
+
+    fn copy_left<'a>(isa: Isa, a: Strided<'_, f32>, out: &'a mut [Pair]) -> Strided<'a, Pair> {
+        let (rows, steps) = (a.rows(), pairs(a.cols()));
+        if a.has_adjacent_columns() {
+            let step = copy_step(steps);
+            convert_rows(isa, a, out, step);
+            return Strided::new(out, rows, steps, step, 1);
+        }
+        let out = &mut out[..steps * ROWS];
+        interleave_rows(isa, ROWS, a.turned(), out);
+        Strided::new(out, rows, steps, 1, ROWS)
+    }
+
+    fn pack_right(isa: Isa, b: Strided<'_, f32>, out: &mut [Pair]) {
+        let (k, cols) = (b.rows(), b.cols());
+        if b.has_adjacent_columns() {
+            interleave_rows(isa, COLS, b, out);
+            return;
+        }
+        for (panel, out) in out.chunks_exact_mut(pairs(k) * COLS).enumerate() {
+            let width = COLS.min(cols - panel * COLS);
+            turn_pairs(isa, b.window(0, k, panel * COLS, width).turned(), out);
+        }
+    }
+
+    #[inline(always)]
+    fn tile(
+        isa: Isa,
+        init: Init<'_, f32>,
+        a: Strided<'_, Pair>,
+        b: Strided<'_, Pair>,
+        c: &mut Tile<'_, f32>,
+    ) {
+        super::pairs::tile(isa, init, a, b, c);
+    }
+}
+
+/// C = init + A·B for one register tile: at most 12 rows by 32 columns.
+///
+/// # Panics
+/// On shapes that do not fit, and on a right operand whose rows are not of adjacent elements.
+#[inline]
+pub(crate) fn tile_chain<T: Real, P: Panel<T>>(
+    isa: Isa,
+    init: Init<'_, T>,
+    a: Strided<'_, P::Element>,
+    b: Strided<'_, P::Element>,
+    c: &mut Tile<'_, T>,
+) {
+    let (rows, cols) = (c.rows(), c.cols());
+    assert!(
+        a.rows() == rows && a.cols() == b.rows() && b.cols() == cols && rows <= ROWS && cols <= COLS,
+        "register tile {rows}x{cols} of {a:?} and {b:?}"
+    );
+    assert!(b.has_adjacent_columns(), "rows of the right operand lie in one piece: {b:?}");
+    if let Init::Bias(bias) = init {
+        assert!(bias.len() >= cols, "{} biases for {cols} columns", bias.len());
+    }
+    if rows > 0 && cols > 0 {
+        P::tile(isa, init, a, b, c);
+    }
+}
+
+/// C = init + A·B on the calling thread, register tile by register tile, both operands where they lie.
+///
+/// # Panics
+/// As [`tile_chain`].
+pub(crate) fn block<T: Real>(
+    isa: Isa,
+    init: Init<'_, T>,
+    a: Strided<'_, T>,
+    b: Strided<'_, T>,
+    c: &mut Tile<'_, T>,
+) {
+    let (rows, cols, k) = (c.rows(), c.cols(), a.cols());
+    for row in (0..rows).step_by(kernel::ROWS) {
+        let height = kernel::ROWS.min(rows - row);
+        let left = a.window(row, height, 0, k);
+        for col in (0..cols).step_by(COLS) {
+            let width = COLS.min(cols - col);
+            let right = b.window(0, k, col, width);
+            let init = init.columns(col);
+            tile_chain::<T, Full>(isa, init, left, right, &mut c.window(row, height, col, width));
+        }
+    }
+}
