@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use selvedge_benches::reference::{Job, Work};
 use selvedge_tensor::Isa;
-use selvedge_train::settings::Resources;
+use selvedge_train::settings::{Dtype, Recipe, Resources};
 use selvedge_train::trainer::Trainer;
 
 /// Measures training steps.
@@ -22,6 +22,9 @@ struct Args {
     microbatch: Option<usize>,
     #[arg(long, default_value = "auto")]
     isa: String,
+    /// f32 or bf16
+    #[arg(long, default_value = "f32", value_parser = ["f32", "bf16"])]
+    dtype: String,
     #[arg(long, default_value_t = 10)]
     steps: u64,
     #[arg(long, default_value_t = 2)]
@@ -41,6 +44,7 @@ fn main() -> anyhow::Result<()> {
         isa,
         ..resources
     };
+    let recipe = Recipe { dtype: if args.dtype == "bf16" { Dtype::Bf16 } else { Dtype::F32 }, ..recipe };
     let flops = config.training_flops_per_token(context);
     let mut trainer = Trainer::new(config, recipe, &resources, None)?;
     let mut seconds = Vec::new();
@@ -56,7 +60,7 @@ fn main() -> anyhow::Result<()> {
         "{}",
         serde_json::json!({
             "work": format!("{:?}", args.work),
-            "dtype": "f32",
+            "dtype": args.dtype,
             "isa": isa.to_string(),
             "threads": args.threads,
             "workers": resources.workers,

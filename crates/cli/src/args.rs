@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use selvedge_model::Arch;
 use selvedge_train::schedule::Shape;
+use selvedge_train::settings::Dtype;
 
 /// Train, evaluate and run GPT-class language models: the same bits on any number of threads.
 #[derive(Debug, Parser)]
@@ -202,11 +203,24 @@ pub(crate) struct RecipeArgs {
     /// Largest norm of the gradient; 0 does not clip [default: 1]
     #[arg(long, value_name = "NORM")]
     pub(crate) clip: Option<f64>,
+    /// What operands of products are rounded to; parameters and sums are f32 either way [default: f32]
+    #[arg(long)]
+    pub(crate) dtype: Option<DtypeArg>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Dtype {
+pub(crate) enum DtypeArg {
     F32,
+    Bf16,
+}
+
+impl From<DtypeArg> for Dtype {
+    fn from(dtype: DtypeArg) -> Dtype {
+        match dtype {
+            DtypeArg::F32 => Dtype::F32,
+            DtypeArg::Bf16 => Dtype::Bf16,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -224,9 +238,6 @@ pub(crate) struct ResourceArgs {
     /// Instruction set: auto, avx512-bf16, avx512, avx2 or scalar
     #[arg(long, default_value = "auto")]
     pub(crate) isa: String,
-    /// Type of the arithmetic
-    #[arg(long, value_enum, default_value_t = Dtype::F32)]
-    pub(crate) dtype: Dtype,
     /// Where to compute
     #[arg(long, value_enum, default_value_t = Device::Cpu)]
     pub(crate) device: Device,

@@ -13,7 +13,7 @@ use selvedge_sync::{CancelToken, Semaphore, Team, items};
 use selvedge_tensor::Isa;
 use selvedge_train::loader::{Loader, LoaderConfig};
 use selvedge_train::schedule::{Schedule, Shape};
-use selvedge_train::settings::{Fault, Recipe, Resources};
+use selvedge_train::settings::{Dtype, Fault, Recipe, Resources};
 use selvedge_train::tokens::{TokenFile, TokenWriter};
 use selvedge_train::trainer::Trainer;
 
@@ -40,10 +40,13 @@ pub(crate) fn run(args: &CheckArgs, cancel: &CancelToken) -> anyhow::Result<Exit
     let budget = Semaphore::new(cores);
     let team = Team::new(2 * cores)?;
     let mut compared = 0;
-    for config in [Config::gpt2(VOCAB, CONTEXT, 2, 2, 32), wide] {
+    let gpt2 = Config::gpt2(VOCAB, CONTEXT, 2, 2, 32);
+    for (config, dtype) in
+        [(&gpt2, Dtype::F32), (&wide, Dtype::F32), (&gpt2, Dtype::Bf16), (&wide, Dtype::Bf16)]
+    {
         let plain = Resources { isa: Isa::detect(), ..Resources::new(1, CONTEXT) };
-        let want = train(args, &tokens, &config, &plain)?;
-        result!("{:?}: {want}", config.arch)?;
+        let want = train(args, &tokens, config, dtype, &plain)?;
+        result!("{:?}, {dtype:?}: {want}", config.arch)?;
         let settings = settings(args.delays);
         let mut outcomes: Vec<Option<anyhow::Result<String>>> = settings.iter().map(|_| None).collect();
         team.try_parallel_parts(items(&mut outcomes), |at, outcome| {
@@ -51,14 +54,14 @@ pub(crate) fn run(args: &CheckArgs, cancel: &CancelToken) -> anyhow::Result<Exit
             // Nobody closes it, and nobody asks for more than there are.
             let permit = budget.acquire(resources.threads.min(cores));
             if permit.is_ok() && !cancel.is_cancelled() {
-                *outcome = Some(train(args, &tokens, &config, resources));
+                *outcome = Some(train(args, &tokens, config, dtype, resources));
             }
         })?;
         for (resources, outcome) in settings.iter().zip(outcomes) {
             let Some(outcome) = outcome else { return Ok(ExitCode::from(INTERRUPTED)) };
             let got = outcome?;
             if got != want {
-                bail!("{:?} under {resources:?} ended with other parameters: {got}", config.arch);
+                bail!("{:?}, {dtype:?} under {resources:?} ended with other parameters: {got}", config.arch);
             }
             compared += 1;
         }
@@ -104,11 +107,12 @@ fn train(
     args: &CheckArgs,
     tokens: &Arc<TokenFile>,
     config: &Config,
+    dtype: Dtype,
     resources: &Resources,
 ) -> anyhow::Result<String> {
     let schedule =
         Schedule { shape: Shape::Cosine, peak: 1e-2, floor: 0.1, warmup: 3, decay: 0, steps: args.steps };
-    let recipe = Recipe { seed: 3, ..Recipe::new(9, CONTEXT, schedule) };
+    let recipe = Recipe { seed: 3, dtype, ..Recipe::new(9, CONTEXT, schedule) };
     let loader = LoaderConfig { threads: resources.workers, ..LoaderConfig::new(9, CONTEXT, 3) };
     let mut loader = Loader::start(Arc::clone(tokens), loader, &CancelToken::new())?;
     let mut trainer = Trainer::new(config.clone(), recipe, resources, None)?;

@@ -25,7 +25,8 @@ pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<E
     let tokenizer = folder.tokenizer(&file)?;
     let model = build::<f32>(file.model)?;
     let params = parameters(&*model, &loaded)?;
-    let mut cx = Context::new(Team::new(args.resources.threads())?, isa);
+    let precision = file.recipe.dtype.into();
+    let mut cx = Context::new(Team::new(args.resources.threads())?, isa).with_precision(precision);
     let mut generator = Generator::new(&mut cx, &*model, &params);
     let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, seed: args.seed };
     let mut out = std::io::stdout().lock();

@@ -9,7 +9,7 @@ use selvedge_model::{Config, Generator, Sampling, build};
 use selvedge_sync::{
     CancelToken, EventCount, OwnedLease, OwnedThread, Pool, Reader, Snapshot, Team, Version, resting,
 };
-use selvedge_tensor::{Context, Isa};
+use selvedge_tensor::{Context, Isa, Precision};
 use selvedge_tokenizer::Tokenizer;
 
 use crate::generate::continue_text;
@@ -46,7 +46,7 @@ impl Sampler {
     /// Starts the thread, which shows on `stage` how a model continues `prompt`.
     pub(crate) fn start(
         config: Config,
-        isa: Isa,
+        (isa, precision): (Isa, Precision),
         tokenizer: &Tokenizer,
         prompt: String,
         stage: Stage,
@@ -61,7 +61,7 @@ impl Sampler {
             prompt,
         };
         let thread = OwnedThread::spawn("sampler", move || {
-            if let Err(error) = writer.run(config, isa, &stage) {
+            if let Err(error) = writer.run(config, (isa, precision), &stage) {
                 stage.line(&format!("no more samples: {error:#}"));
             }
         })?;
@@ -108,9 +108,14 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, config: Config, isa: Isa, stage: &Stage) -> anyhow::Result<()> {
+    fn run(
+        mut self,
+        config: Config,
+        (isa, precision): (Isa, Precision),
+        stage: &Stage,
+    ) -> anyhow::Result<()> {
         let model = build::<f32>(config)?;
-        let mut cx = Context::new(Team::new(1)?, isa);
+        let mut cx = Context::new(Team::new(1)?, isa).with_precision(precision);
         let sampling = Sampling { temperature: 0.7, top_k: 50, seed: 0 };
         let mut seen = 0;
         while let Some(weights) = self.next(seen) {

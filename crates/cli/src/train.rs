@@ -13,7 +13,7 @@ use selvedge_train::Error;
 use selvedge_train::checkpoint::Checkpoints;
 use selvedge_train::run::{Event, Outcome, Run};
 use selvedge_train::schedule::{Schedule, Shape};
-use selvedge_train::settings::{Recipe, Resources};
+use selvedge_train::settings::{Dtype, Recipe, Resources};
 use selvedge_train::trainer::{OnStuck, Trainer};
 
 use crate::INTERRUPTED;
@@ -125,6 +125,7 @@ fn recipe(args: &RecipeArgs, model: &ModelArgs) -> anyhow::Result<Recipe> {
         seed: args.seed.unwrap_or(usual.seed),
         weight_decay: args.weight_decay.unwrap_or(usual.weight_decay),
         clip: args.clip.unwrap_or(usual.clip),
+        dtype: args.dtype.map_or(usual.dtype, Dtype::from),
         ..usual
     };
     recipe.validate()?;
@@ -168,6 +169,7 @@ fn resumed(args: &TrainArgs, mut file: RunFile) -> anyhow::Result<RunFile> {
     same("warmup", args.recipe.warmup, r.schedule.warmup)?;
     same("weight-decay", args.recipe.weight_decay, r.weight_decay)?;
     same("clip", args.recipe.clip, r.clip)?;
+    same("dtype", args.recipe.dtype.map(Dtype::from).map(name), name(r.dtype))?;
     same("schedule", args.recipe.schedule.map(Shape::from).map(name), name(r.schedule.shape))?;
     same("untied", args.model.untied.then_some(true), !m.tied)?;
     if let Some(steps) = args.recipe.steps {
@@ -257,7 +259,8 @@ fn train(
         .as_ref()
         .map(|prompt| {
             let (config, stage) = (file.model.clone(), watch.stage.clone());
-            Sampler::start(config, resources.isa, tokenizer, prompt.clone(), stage)
+            let arithmetic = (resources.isa, file.recipe.dtype.into());
+            Sampler::start(config, arithmetic, tokenizer, prompt.clone(), stage)
         })
         .transpose()?;
     let start = Instant::now();
@@ -431,7 +434,8 @@ fn samples(
     tokenizer: &Tokenizer,
     resources: &Resources,
 ) -> anyhow::Result<()> {
-    let mut cx = Context::new(Team::new(resources.threads)?, resources.isa);
+    let precision = trainer.recipe().dtype.into();
+    let mut cx = Context::new(Team::new(resources.threads)?, resources.isa).with_precision(precision);
     let mut all = String::new();
     for (i, prompt) in PROMPTS.iter().enumerate() {
         let mut generator = Generator::new(&mut cx, trainer.model(), trainer.params());

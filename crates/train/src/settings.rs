@@ -4,12 +4,38 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use selvedge_model::tensor::Isa;
+use selvedge_model::tensor::{Isa, Precision};
 use selvedge_sync::CancelToken;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::schedule::Schedule;
+
+/// What the operands of products are rounded to; parameters, sums and all else are f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// Nothing: f32.
+    #[default]
+    F32,
+    /// bf16.
+    Bf16,
+}
+
+impl Dtype {
+    fn is_f32(&self) -> bool {
+        *self == Dtype::F32
+    }
+}
+
+impl From<Dtype> for Precision {
+    fn from(dtype: Dtype) -> Precision {
+        match dtype {
+            Dtype::F32 => Precision::F32,
+            Dtype::Bf16 => Precision::Bf16,
+        }
+    }
+}
 
 /// Everything the bits of a run depend on, besides the model's shape and the data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +60,9 @@ pub struct Recipe {
     pub weight_decay: f64,
     /// Largest norm of the gradient; 0 does not clip.
     pub clip: f64,
+    /// What products are computed in. Left out of files where it is f32.
+    #[serde(default, skip_serializing_if = "Dtype::is_f32")]
+    pub dtype: Dtype,
 }
 
 impl Recipe {
@@ -51,6 +80,7 @@ impl Recipe {
             epsilon: 1e-8,
             weight_decay: 0.1,
             clip: 1.0,
+            dtype: Dtype::F32,
         }
     }
 
@@ -75,6 +105,10 @@ impl Recipe {
         }
         if self.context > MOST {
             return Err(Error::setting("context", self.context, "at most 2^28 tokens"));
+        }
+        if self.dtype == Dtype::Bf16 && !self.context.is_multiple_of(2) {
+            // Steps of a weight's gradient go in pairs of rows, and no pair may span two microbatches.
+            return Err(Error::setting("context", self.context, "an even number of tokens, for bf16"));
         }
         if self.shards == 0 || self.shards > self.batch {
             return Err(Error::setting("shards", self.shards, "at least 1 and at most the batch"));

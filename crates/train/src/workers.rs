@@ -84,17 +84,19 @@ impl Workers {
         ));
         let dinput = rows * recipe.context * model.config().channels;
         let each = (resources.threads / count).max(1);
+        let context = |threads| -> Result<Context, Error> {
+            Ok(Context::new(Team::new(threads)?, resources.isa).with_precision(recipe.dtype.into()))
+        };
         let workers = pulses
             .into_iter()
             .map(|pulse| {
-                let cx = Context::new(Team::new(each)?, resources.isa);
-                Ok(Worker { cx, acts: vec![0.0; acts], dinput: vec![0.0; dinput], pulse })
+                Ok(Worker { cx: context(each)?, acts: vec![0.0; acts], dinput: vec![0.0; dinput], pulse })
             })
             .collect::<Result<_, Error>>()?;
         let whole = match count {
             1 => None,
             // With fewer threads than workers, a thread runs several workers' shares one after another.
-            _ => Some(Context::new(Team::new(resources.threads)?, resources.isa)),
+            _ => Some(context(resources.threads)?),
         };
         let len = model.layout().len();
         let shard = |index| Shard { index, grads: vec![0.0; len], loss: LossSum::default() };

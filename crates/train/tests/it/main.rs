@@ -17,7 +17,7 @@ use selvedge_train::checkpoint::Checkpoints;
 use selvedge_train::loader::{Loader, LoaderConfig};
 use selvedge_train::run::Run;
 use selvedge_train::schedule::{Schedule, Shape};
-use selvedge_train::settings::{Recipe, Resources};
+use selvedge_train::settings::{Dtype, Recipe, Resources};
 use selvedge_train::tokens::{TokenFile, TokenWriter};
 use selvedge_train::trainer::Trainer;
 
@@ -61,9 +61,16 @@ fn loader(tokens: &Arc<TokenFile>, threads: usize) -> Loader {
 }
 
 /// The digest after `STEPS` steps.
-fn digest(config: &Config, resources: &Resources, tokens: &Arc<TokenFile>, loaders: usize) -> String {
+fn digest(
+    config: &Config,
+    dtype: Dtype,
+    resources: &Resources,
+    tokens: &Arc<TokenFile>,
+    loaders: usize,
+) -> String {
     let mut loader = loader(tokens, loaders);
-    let mut trainer = Trainer::new(config.clone(), recipe(), resources, None).unwrap();
+    let recipe = Recipe { dtype, ..recipe() };
+    let mut trainer = Trainer::new(config.clone(), recipe, resources, None).unwrap();
     for _ in 0..STEPS {
         trainer.train_step(loader.next().unwrap()).unwrap();
     }

@@ -28,8 +28,8 @@ fn threads_workers_microbatches_and_instruction_sets_change_nothing() {
     let sanitized = cfg!(any(sanitizer = "thread", sanitizer = "address"));
     let isas = if sanitized { vec![Isa::detect()] } else { Isa::available() };
     let some: &[usize] = if sanitized { &[1, 2, 4] } else { &[1, 2, 3, 4, 8] };
-    for config in configs() {
-        let want = digest(&config, &plain(), &tokens, 1);
+    for (config, dtype) in configs().into_iter().flat_map(|c| [(c.clone(), Dtype::F32), (c, Dtype::Bf16)]) {
+        let want = digest(&config, dtype, &plain(), &tokens, 1);
         for &isa in &isas {
             for (i, &threads) in some.iter().enumerate() {
                 for (j, workers) in [1, 2, 4].into_iter().enumerate() {
@@ -41,8 +41,8 @@ fn threads_workers_microbatches_and_instruction_sets_change_nothing() {
                         fault: Some(delays((i * 3 + j) as u64)),
                         ..Resources::new(threads, CONTEXT)
                     };
-                    let got = digest(&config, &resources, &tokens, workers);
-                    assert_eq!(got, want, "{:?} under {resources:?}", config.arch);
+                    let got = digest(&config, dtype, &resources, &tokens, workers);
+                    assert_eq!(got, want, "{:?}, {dtype:?} under {resources:?}", config.arch);
                 }
             }
         }
