@@ -136,3 +136,26 @@ pub(super) fn pack_right_by<T: Real, P: Panel<T>>(
         P::pack_right(isa, b.window(0, k, col, at_once.min(cols - col)), out);
     });
 }
+
+/// Copies all panels of a left operand, shared among the threads.
+#[track_caller]
+pub(super) fn pack_left_by<T: Real, P: Panel<T>>(
+    team: &Team,
+    isa: Isa,
+    a: Strided<'_, T>,
+    out: &mut [P::Element],
+) {
+    /// Panels a task takes.
+    const PANELS: usize = 4;
+    let (rows, k) = (a.rows(), a.cols());
+    let len = panel_len(P::steps(k));
+    if len == 0 {
+        return;
+    }
+    team.parallel_parts(chunks(&mut out[..rows.div_ceil(ROWS) * len], PANELS * len), |index, out| {
+        for (panel, out) in out.chunks_exact_mut(len).enumerate() {
+            let row = (index * PANELS + panel) * ROWS;
+            P::copy_left(isa, a.window(row, ROWS.min(rows - row), 0, k), out);
+        }
+    });
+}

@@ -71,21 +71,27 @@ pub(super) fn interleave_rows(isa: Isa, n: usize, from: Strided<'_, f32>, out: &
     for (panel, out) in out.chunks_exact_mut(pairs(k) * n).enumerate() {
         let width = n.min(cols - panel * n);
         let from = from.window(0, k, panel * n, width);
+        #[cfg(target_arch = "x86_64")]
+        if isa.kind() == Kind::Avx512Bf16 {
+            // SAFETY: as above.
+            unsafe { avx512::interleave(from, out, n) };
+            continue;
+        }
+        let _ = isa;
         for (pair, out) in out.chunks_exact_mut(n).enumerate() {
-            let earlier = from.row(2 * pair);
-            let later = if 2 * pair + 1 < k { from.row(2 * pair + 1) } else { &ZEROS[..width] };
-            #[cfg(target_arch = "x86_64")]
-            if isa.kind() == Kind::Avx512Bf16 {
-                // SAFETY: as above.
-                unsafe { avx512::interleave(earlier, later, &mut out[..width]) };
-                continue;
-            }
-            let _ = isa;
+            let (earlier, later) = two_rows(from, pair);
             for ((out, &earlier), &later) in out.iter_mut().zip(earlier).zip(later) {
                 *out = Pair::new(earlier, later);
             }
         }
     }
+}
+
+/// The rows of a pair, of up to 32 elements.
+#[inline(always)]
+fn two_rows(from: Strided<'_, f32>, pair: usize) -> (&[f32], &[f32]) {
+    let later = 2 * pair + 1;
+    (from.row(2 * pair), if later < from.rows() { from.row(later) } else { &ZEROS[..from.cols()] })
 }
 
 /// What stands for the step after the last of an odd number.

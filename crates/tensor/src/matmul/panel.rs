@@ -28,9 +28,9 @@ pub(crate) trait Panel<T: Real>: 'static {
     /// A panel of a left operand where it lies, if that may be read.
     fn lies(a: Strided<'_, T>) -> Option<Strided<'_, Self::Element>>;
 
-    /// Copies up to 12 rows of a left operand, as they are or k by k, whichever way they lie.
-    fn copy_left<'a>(isa: Isa, a: Strided<'_, T>, out: &'a mut [Self::Element])
-    -> Strided<'a, Self::Element>;
+    /// Copies up to 12 rows of a left operand, as they are or k by k, whichever way they lie. They are read by
+    /// [`copied_left`].
+    fn copy_left(isa: Isa, a: Strided<'_, T>, out: &mut [Self::Element]);
 
     /// Packs a right operand into panels of 32 columns.
     fn pack_right(isa: Isa, b: Strided<'_, T>, out: &mut [Self::Element]);
@@ -72,17 +72,13 @@ impl<T: Real> Panel<T> for Full {
         Some(a)
     }
 
-    fn copy_left<'a>(isa: Isa, a: Strided<'_, T>, out: &'a mut [T]) -> Strided<'a, T> {
-        let (rows, k) = (a.rows(), a.cols());
-        if a.has_adjacent_columns() {
-            let step = copy_step(k);
-            for (row, out) in out.chunks_mut(step).take(rows).enumerate() {
-                out[..k].copy_from_slice(a.row(row));
-            }
-            return Strided::new(out, rows, k, step, 1);
+    fn copy_left(isa: Isa, a: Strided<'_, T>, out: &mut [T]) {
+        if !a.has_adjacent_columns() {
+            return turn(isa, a, out, ROWS);
         }
-        turn(isa, a, out, ROWS);
-        Strided::new(out, rows, k, 1, ROWS)
+        for (row, out) in out.chunks_mut(copy_step(a.cols())).take(a.rows()).enumerate() {
+            out[..a.cols()].copy_from_slice(a.row(row));
+        }
     }
 
     fn pack_right(isa: Isa, b: Strided<'_, T>, out: &mut [T]) {
@@ -130,16 +126,13 @@ impl Panel<f32> for Half {
         None
     }
 
-    fn copy_left<'a>(isa: Isa, a: Strided<'_, f32>, out: &'a mut [Pair]) -> Strided<'a, Pair> {
-        let (rows, steps) = (a.rows(), pairs(a.cols()));
+    fn copy_left(isa: Isa, a: Strided<'_, f32>, out: &mut [Pair]) {
+        let steps = pairs(a.cols());
         if a.has_adjacent_columns() {
-            let step = copy_step(steps);
-            convert_rows(isa, a, out, step);
-            return Strided::new(out, rows, steps, step, 1);
+            convert_rows(isa, a, out, copy_step(steps));
+        } else {
+            interleave_rows(isa, ROWS, a.turned(), &mut out[..steps * ROWS]);
         }
-        let out = &mut out[..steps * ROWS];
-        interleave_rows(isa, ROWS, a.turned(), out);
-        Strided::new(out, rows, steps, 1, ROWS)
     }
 
     fn pack_right(isa: Isa, b: Strided<'_, f32>, out: &mut [Pair]) {
@@ -164,6 +157,18 @@ impl Panel<f32> for Half {
     ) {
         super::pairs::tile(isa, init, a, b, c);
     }
+}
+
+/// Steps `first..first + steps` of what [`Panel::copy_left`] made of `a`, up to 12 rows of a left operand.
+pub(super) fn copied_left<'a, T: Real, P: Panel<T>>(
+    a: Strided<'_, T>,
+    copy: &'a [P::Element],
+    (first, steps): (usize, usize),
+) -> Strided<'a, P::Element> {
+    if a.has_adjacent_columns() {
+        return Strided::new(&copy[first..], a.rows(), steps, copy_step(P::steps(a.cols())), 1);
+    }
+    Strided::new(&copy[first * ROWS..], a.rows(), steps, 1, ROWS)
 }
 
 /// C = init + A·B for one register tile: at most 12 rows by 32 columns.

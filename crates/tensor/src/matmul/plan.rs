@@ -10,9 +10,9 @@ use crate::tile::Strided;
 /// next.
 const DEEPEST: usize = 384;
 
-/// Elements that are packed for all tasks at once: 16 MiB of f32, half of a large third-level cache. What is larger is
-/// packed piece by piece by those who use it, and stays in nearer caches.
-const SHARED: usize = 4 << 20;
+/// Elements that are packed for all tasks at once: 32 MiB, a large third-level cache. What is larger is packed piece by
+/// piece by those who use it, and stays in nearer caches.
+const SHARED: usize = 8 << 20;
 /// Rows that a right operand is worth packing for: with fewer, it is read where it lies if it can be.
 const WORTH_PACKING: usize = 2 * ROWS;
 /// Tasks worth having, so that threads share them evenly.
@@ -38,8 +38,8 @@ pub(super) struct Plan {
     pub(super) width: usize,
     /// Steps of k between loading and storing C.
     pub(super) depth: usize,
-    /// Whether panels of A are copied before they are used; otherwise they are read where they lie.
-    pub(super) copies_left: bool,
+    /// What happens to panels of A before they are used. [`Packing::Own`] is a panel at a time.
+    pub(super) left: Packing,
     pub(super) right: Packing,
 }
 
@@ -54,7 +54,7 @@ impl Plan {
             Operand::View(b) if !must && Strided::from(*b).has_adjacent_columns() && m <= WORTH_PACKING => {
                 Packing::No
             }
-            Operand::View(_) if k * n <= SHARED => Packing::Shared,
+            Operand::View(_) if P::steps(k) * n <= SHARED => Packing::Shared,
             Operand::View(_) => Packing::Own,
         };
         // Who packs for himself takes as much as he can of the other operand.
@@ -75,7 +75,13 @@ impl Plan {
         if right == Packing::Shared && height >= m {
             right = Packing::Own;
         }
-        Plan { height, width, depth: part(k.max(1), DEEPEST, 16).min(k), copies_left, right }
+        let left = match copies_left {
+            // Every column of tasks would do it again.
+            true if must && n > width && m * P::steps(k) <= SHARED => Packing::Shared,
+            true => Packing::Own,
+            false => Packing::No,
+        };
+        Plan { height, width, depth: part(k.max(1), DEEPEST, 16).min(k), left, right }
     }
 }
 

@@ -7,8 +7,8 @@
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::kernel::{COLS, ROWS};
-use super::pack::{Packed, pack_right_by, panel_len, right_len, right_panel};
-use super::panel::{Full, Panel, tile_chain};
+use super::pack::{Packed, pack_left_by, pack_right_by, panel_len, right_len, right_panel};
+use super::panel::{Full, Panel, copied_left, tile_chain};
 use super::plan::{Packing, Plan};
 use crate::context::carve;
 use crate::tile::{Beside, Grid, Strided, Tile};
@@ -138,13 +138,20 @@ fn run<T: Real, P: Panel<T>>(
     let plan = Plan::new::<T, P>(a, &b);
     let Plan { height, width, depth, .. } = plan;
     let steps = P::steps(depth);
-    let shared = if plan.right == Packing::Shared { right_len(P::steps(k), n) } else { 0 };
+    let shared = [
+        if plan.left == Packing::Shared { m.div_ceil(ROWS) * panel_len(P::steps(k)) } else { 0 },
+        if plan.right == Packing::Shared { right_len(P::steps(k), n) } else { 0 },
+    ];
     let own = [
-        if plan.copies_left { panel_len(steps) } else { 0 },
+        if plan.left == Packing::Own { panel_len(steps) } else { 0 },
         if plan.right == Packing::Own { right_len(steps, width) } else { 0 },
     ];
-    let ([shared], mut runner) = cx.split([shared], own[0] + own[1] + 2 * COLS);
+    let ([left, shared], mut runner) = cx.split(shared, own[0] + own[1] + 2 * COLS);
     let isa = runner.isa;
+    let left = P::view_mut(left);
+    if plan.left == Packing::Shared {
+        pack_left_by::<T, P>(runner.team(), isa, a, left);
+    }
     let right = match &b {
         Operand::Packed(packed) => Source::Packed(P::view(packed.data()), P::steps(k)),
         Operand::View(b) if plan.right == Packing::Shared => {
@@ -154,7 +161,7 @@ fn run<T: Real, P: Panel<T>>(
         }
         Operand::View(b) => Source::Lies((*b).into()),
     };
-    let product = Product::<T, P> { isa, plan, a, right, init };
+    let product = Product::<T, P> { isa, plan, a, left, right, init };
     let parts = (Grid::new(c, height, width), Beside::new(beside, (m, n), height, width));
     let across = n.div_ceil(width);
     runner.for_each_with_scratch(parts, |index, (mut c, mut beside), scratch| {
@@ -166,6 +173,32 @@ fn run<T: Real, P: Panel<T>>(
             then((place.0 + row, place.1), c, beside.as_mut().map(|tile| tile.whole_rows(row, rows)));
         });
     });
+}
+
+impl<T: Real, P: Panel<T>> Product<'_, T, P> {
+    /// Steps `k0..k0 + depth` of up to 12 rows of A, by way of `panel` if they must be copied.
+    #[inline(always)]
+    fn left_panel<'a>(
+        &'a self,
+        row: usize,
+        height: usize,
+        (k0, depth): (usize, usize),
+        panel: &'a mut [P::Element],
+    ) -> Strided<'a, P::Element> {
+        if self.plan.left == Packing::Shared {
+            let rows = self.a.window(row, height, 0, self.a.cols());
+            let copy = &self.left[row / ROWS * panel_len(P::steps(self.a.cols()))..];
+            return copied_left::<T, P>(rows, copy, (P::steps(k0), P::steps(depth)));
+        }
+        let a = self.a.window(row, height, k0, depth);
+        match P::lies(a) {
+            Some(a) if self.plan.left == Packing::No => a,
+            _ => {
+                P::copy_left(self.isa, a, panel);
+                copied_left::<T, P>(a, panel, (0, P::steps(depth)))
+            }
+        }
+    }
 }
 
 /// Where the right operand lies while register tiles read it.
@@ -181,6 +214,8 @@ struct Product<'a, T: Real, P: Panel<T>> {
     isa: Isa,
     plan: Plan,
     a: Strided<'a, T>,
+    /// All of A, copied panel by panel, if it is shared.
+    left: &'a [P::Element],
     right: Source<'a, T, P::Element>,
     init: Init<'a, T>,
 }
@@ -213,11 +248,7 @@ impl<T: Real, P: Panel<T>> Product<'_, T, P> {
             }
             for row in (0..rows).step_by(ROWS) {
                 let height = ROWS.min(rows - row);
-                let a = self.a.window(first_row + row, height, k0, depth);
-                let a = match P::lies(a) {
-                    Some(a) if !self.plan.copies_left => a,
-                    _ => P::copy_left(self.isa, a, panel),
-                };
+                let a = self.left_panel(first_row + row, height, (k0, depth), panel);
                 for col in (0..cols).step_by(COLS) {
                     let width = COLS.min(cols - col);
                     // The next tile, so that its sums are there when its chains begin.

@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use super::{Pair, pairs};
+use super::{Pair, pairs, two_rows};
 use crate::matmul::kernel::COLS;
 use crate::matmul::turn::turn_registers;
 use crate::tile::Strided;
@@ -25,25 +25,29 @@ pub(super) unsafe fn convert(from: &[f32], out: &mut [Pair]) {
     }
 }
 
-/// Two rows, element by element: the low half of each pair from the first.
+/// Pairs of rows, element by element: `[pair][n]`.
 ///
 /// # Safety
-/// As [`convert`]; `out` is no longer than both rows.
+/// As [`convert`]; `from` has rows of up to `n` adjacent elements, and `out` rows of `n` for all pairs of them.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub(super) unsafe fn interleave(earlier: &[f32], later: &[f32], out: &mut [Pair]) {
+pub(super) unsafe fn interleave(from: Strided<'_, f32>, out: &mut [Pair], n: usize) {
     // Element i of the first half of a vector, then element i of the second.
     let order: [u16; 32] = std::array::from_fn(|i| (i / 2 + i % 2 * LANES) as u16);
     // SAFETY: 64 bytes.
     let order = unsafe { _mm512_loadu_epi16(order.as_ptr().cast()) };
-    for at in (0..out.len()).step_by(LANES) {
-        let mask = lanes(out.len() - at);
-        // SAFETY: the lanes beyond the rows are masked.
-        let earlier = unsafe { _mm512_maskz_loadu_ps(mask, earlier.as_ptr().wrapping_add(at)) };
-        // SAFETY: as above.
-        let later = unsafe { _mm512_maskz_loadu_ps(mask, later.as_ptr().wrapping_add(at)) };
-        let vector = _mm512_permutexvar_epi16(order, bits(_mm512_cvtne2ps_pbh(later, earlier)));
-        // SAFETY: as above.
-        unsafe { _mm512_mask_storeu_epi32(out.as_mut_ptr().wrapping_add(at).cast(), mask, vector) };
+    let (width, to) = (from.cols(), out.as_mut_ptr());
+    for pair in 0..pairs(from.rows()) {
+        let (earlier, later) = two_rows(from, pair);
+        for at in (0..width).step_by(LANES) {
+            let mask = lanes(width - at);
+            // SAFETY: the lanes beyond the rows are masked.
+            let earlier = unsafe { _mm512_maskz_loadu_ps(mask, earlier.as_ptr().wrapping_add(at)) };
+            // SAFETY: as above.
+            let later = unsafe { _mm512_maskz_loadu_ps(mask, later.as_ptr().wrapping_add(at)) };
+            let vector = _mm512_permutexvar_epi16(order, bits(_mm512_cvtne2ps_pbh(later, earlier)));
+            // SAFETY: as above, and `out` has the row, by the caller's word.
+            unsafe { _mm512_mask_storeu_epi32(to.wrapping_add(pair * n + at).cast(), mask, vector) };
+        }
     }
 }
 
