@@ -125,7 +125,7 @@ pub(super) fn pack_right_by<T: Real, P: Panel<T>>(
     out: &mut [P::Element],
 ) {
     /// Elements worth a task.
-    const WORK: usize = 1 << 16;
+    const WORK: usize = 1 << 18;
     let (k, cols) = (b.rows(), b.cols());
     if k == 0 || cols == 0 {
         return;
@@ -146,16 +146,14 @@ pub(super) fn pack_left_by<T: Real, P: Panel<T>>(
     out: &mut [P::Element],
 ) {
     /// Panels a task takes.
-    const PANELS: usize = 4;
+    const PANELS: usize = 16;
     let (rows, k) = (a.rows(), a.cols());
     let len = panel_len(P::steps(k));
     if len == 0 {
         return;
     }
     team.parallel_parts(chunks(&mut out[..rows.div_ceil(ROWS) * len], PANELS * len), |index, out| {
-        for (panel, out) in out.chunks_exact_mut(len).enumerate() {
-            let row = (index * PANELS + panel) * ROWS;
-            P::copy_left(isa, a.window(row, ROWS.min(rows - row), 0, k), out);
-        }
+        let row = index * PANELS * ROWS;
+        P::copy_left(isa, a.window(row, (PANELS * ROWS).min(rows - row), 0, k), out);
     });
 }

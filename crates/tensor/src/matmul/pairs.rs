@@ -64,24 +64,33 @@ pub(super) fn convert_rows(isa: Isa, from: Strided<'_, f32>, out: &mut [Pair], s
     }
 }
 
-/// Columns of `from`, rows of adjacent elements, in panels of `n` (12 or 32): `[panel][pair of rows][n]`.
-pub(super) fn interleave_rows(isa: Isa, n: usize, from: Strided<'_, f32>, out: &mut [Pair]) {
-    debug_assert!(n == ROWS || n == COLS);
-    let (k, cols) = (from.rows(), from.cols());
-    for (panel, out) in out.chunks_exact_mut(pairs(k) * n).enumerate() {
-        let width = n.min(cols - panel * n);
-        let from = from.window(0, k, panel * n, width);
-        #[cfg(target_arch = "x86_64")]
-        if isa.kind() == Kind::Avx512Bf16 {
-            // SAFETY: as above.
-            unsafe { avx512::interleave(from, out, n) };
-            continue;
-        }
-        let _ = isa;
-        for (pair, out) in out.chunks_exact_mut(n).enumerate() {
-            let (earlier, later) = two_rows(from, pair);
-            for ((out, &earlier), &later) in out.iter_mut().zip(earlier).zip(later) {
-                *out = Pair::new(earlier, later);
+/// Columns of `from`, rows of adjacent elements, in panels of `n` (12 or 32), `len` apart: `[panel][pair of rows][n]`.
+pub(super) fn interleave_rows(isa: Isa, n: usize, from: Strided<'_, f32>, out: &mut [Pair], len: usize) {
+    let (count, cols) = (pairs(from.rows()), from.cols());
+    assert!(
+        (n == ROWS || n == COLS) && count * n <= len && cols.div_ceil(n) * len <= out.len(),
+        "{cols} columns of {count} pairs in panels of {n}, {len} apart, into {} pairs",
+        out.len()
+    );
+    // A few pairs of rows at a time, so that both sides are touched in runs of whole cache lines.
+    const AT_ONCE: usize = 8;
+    for first in (0..count).step_by(AT_ONCE) {
+        let rows = (2 * AT_ONCE).min(from.rows() - 2 * first);
+        for (panel, out) in out.chunks_mut(len).take(cols.div_ceil(n)).enumerate() {
+            let from = from.window(2 * first, rows, panel * n, n.min(cols - panel * n));
+            let out = &mut out[first * n..(first + pairs(rows)) * n];
+            #[cfg(target_arch = "x86_64")]
+            if isa.kind() == Kind::Avx512Bf16 {
+                // SAFETY: as above; `out` has a row of `n` for each pair of rows.
+                unsafe { avx512::interleave(from, out, n) };
+                continue;
+            }
+            let _ = isa;
+            for (pair, out) in out.chunks_exact_mut(n).enumerate() {
+                let (earlier, later) = two_rows(from, pair);
+                for ((out, &earlier), &later) in out.iter_mut().zip(earlier).zip(later) {
+                    *out = Pair::new(earlier, later);
+                }
             }
         }
     }

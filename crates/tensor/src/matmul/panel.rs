@@ -1,7 +1,7 @@
 //! What a product makes of its operands: elements as they are, or pairs of bf16.
 
 use super::kernel::{self, COLS, ROWS};
-use super::pack::{collides, copy_rows, copy_step};
+use super::pack::{collides, copy_rows, copy_step, panel_len};
 use super::pairs::{Pair, convert_rows, interleave_rows, pairs, turn_pairs};
 use super::turn::turn;
 use crate::isa::Isa;
@@ -28,8 +28,8 @@ pub(crate) trait Panel<T: Real>: 'static {
     /// A panel of a left operand where it lies, if that may be read.
     fn lies(a: Strided<'_, T>) -> Option<Strided<'_, Self::Element>>;
 
-    /// Copies up to 12 rows of a left operand, as they are or k by k, whichever way they lie. They are read by
-    /// [`copied_left`].
+    /// Copies panels of 12 rows of a left operand, as they are or k by k, whichever way they lie, each to the next
+    /// [`panel_len`] elements of `out`. They are read by [`copied_left`].
     fn copy_left(isa: Isa, a: Strided<'_, T>, out: &mut [Self::Element]);
 
     /// Packs a right operand into panels of 32 columns.
@@ -73,11 +73,17 @@ impl<T: Real> Panel<T> for Full {
     }
 
     fn copy_left(isa: Isa, a: Strided<'_, T>, out: &mut [T]) {
-        if !a.has_adjacent_columns() {
-            return turn(isa, a, out, ROWS);
-        }
-        for (row, out) in out.chunks_mut(copy_step(a.cols())).take(a.rows()).enumerate() {
-            out[..a.cols()].copy_from_slice(a.row(row));
+        let k = a.cols();
+        for (panel, out) in out.chunks_mut(panel_len(k)).enumerate() {
+            let row = panel * ROWS;
+            let a = a.window(row, ROWS.min(a.rows() - row), 0, k);
+            if a.has_adjacent_columns() {
+                for (row, out) in out.chunks_mut(copy_step(k)).take(a.rows()).enumerate() {
+                    out[..k].copy_from_slice(a.row(row));
+                }
+            } else {
+                turn(isa, a, out, ROWS);
+            }
         }
     }
 
@@ -127,18 +133,21 @@ impl Panel<f32> for Half {
     }
 
     fn copy_left(isa: Isa, a: Strided<'_, f32>, out: &mut [Pair]) {
-        let steps = pairs(a.cols());
-        if a.has_adjacent_columns() {
+        let (steps, len) = (pairs(a.cols()), panel_len(pairs(a.cols())));
+        if !a.has_adjacent_columns() {
+            return interleave_rows(isa, ROWS, a.turned(), out, len);
+        }
+        for (panel, out) in out.chunks_mut(len).enumerate() {
+            let row = panel * ROWS;
+            let a = a.window(row, ROWS.min(a.rows() - row), 0, a.cols());
             convert_rows(isa, a, out, copy_step(steps));
-        } else {
-            interleave_rows(isa, ROWS, a.turned(), &mut out[..steps * ROWS]);
         }
     }
 
     fn pack_right(isa: Isa, b: Strided<'_, f32>, out: &mut [Pair]) {
         let (k, cols) = (b.rows(), b.cols());
         if b.has_adjacent_columns() {
-            interleave_rows(isa, COLS, b, out);
+            interleave_rows(isa, COLS, b, out, pairs(k) * COLS);
             return;
         }
         for (panel, out) in out.chunks_exact_mut(pairs(k) * COLS).enumerate() {

@@ -194,7 +194,7 @@ impl<T: Real, P: Panel<T>> Product<'_, T, P> {
         match P::lies(a) {
             Some(a) if self.plan.left == Packing::No => a,
             _ => {
-                P::copy_left(self.isa, a, panel);
+                P::copy_left(self.isa, a, &mut panel[..panel_len(P::steps(depth))]);
                 copied_left::<T, P>(a, panel, (0, P::steps(depth)))
             }
         }

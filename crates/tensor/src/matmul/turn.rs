@@ -86,8 +86,14 @@ pub(super) unsafe fn turn_avx512(from: Strided<'_, f32>, out: &mut [f32], stride
             let v = turn_registers(v);
             for (k, v) in v.into_iter().enumerate().take(width) {
                 let at = out.wrapping_add((k0 + k) * stride + r0);
-                // SAFETY: inside `out`, by the caller's word; lanes beyond the rows are masked.
-                unsafe { _mm512_mask_storeu_ps(at, lanes, v) };
+                if height == BLOCK {
+                    // Whole vectors are stored faster.
+                    // SAFETY: inside `out`, by the caller's word.
+                    unsafe { _mm512_storeu_ps(at, v) };
+                } else {
+                    // SAFETY: as above; lanes beyond the rows are masked.
+                    unsafe { _mm512_mask_storeu_ps(at, lanes, v) };
+                }
             }
         }
     }

@@ -21,7 +21,7 @@ pub(super) unsafe fn convert(from: &[f32], out: &mut [Pair]) {
     for at in (0..count).step_by(LANES) {
         let vector = load_pairs(&from[2 * at..]);
         // SAFETY: the lanes beyond the row are masked, and `out` is as long, by the caller's word.
-        unsafe { _mm512_mask_storeu_epi32(to.wrapping_add(at).cast(), lanes(count - at), vector) };
+        unsafe { store(to.wrapping_add(at), lanes(count - at), vector) };
     }
 }
 
@@ -46,7 +46,7 @@ pub(super) unsafe fn interleave(from: Strided<'_, f32>, out: &mut [Pair], n: usi
             let later = unsafe { _mm512_maskz_loadu_ps(mask, later.as_ptr().wrapping_add(at)) };
             let vector = _mm512_permutexvar_epi16(order, bits(_mm512_cvtne2ps_pbh(later, earlier)));
             // SAFETY: as above, and `out` has the row, by the caller's word.
-            unsafe { _mm512_mask_storeu_epi32(to.wrapping_add(pair * n + at).cast(), mask, vector) };
+            unsafe { store(to.wrapping_add(pair * n + at), mask, vector) };
         }
     }
 }
@@ -69,8 +69,9 @@ pub(super) unsafe fn turn(from: Strided<'_, f32>, out: &mut [Pair]) {
             let v = turn_registers(v);
             for (k, v) in v.into_iter().enumerate().take(count - pair) {
                 let at = to.wrapping_add((pair + k) * COLS + r0);
+                let v = _mm512_castps_si512(v);
                 // SAFETY: inside `out`, by the caller's word; lanes beyond the rows are masked.
-                unsafe { _mm512_mask_storeu_ps(at.cast(), lanes(height), v) };
+                unsafe { store(at, lanes(height), v) };
             }
         }
     }
@@ -86,6 +87,22 @@ fn load_pairs(from: &[f32]) -> __m512i {
         unsafe { _mm512_maskz_loadu_ps(lanes(left), from.as_ptr().wrapping_add(first)) }
     };
     bits(_mm512_cvtne2ps_pbh(half(LANES), half(0)))
+}
+
+/// Stores the lanes of the mask.
+///
+/// # Safety
+/// There is room for them.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn store(to: *mut Pair, mask: __mmask16, vector: __m512i) {
+    if mask == !0 {
+        // SAFETY: the caller's word.
+        unsafe { _mm512_storeu_epi32(to.cast(), vector) };
+    } else {
+        // SAFETY: as above.
+        unsafe { _mm512_mask_storeu_epi32(to.cast(), mask, vector) };
+    }
 }
 
 /// The first `count` lanes.
