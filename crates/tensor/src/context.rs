@@ -4,7 +4,7 @@ use std::fmt;
 
 use selvedge_sync::{Parts, Team};
 
-use crate::{Isa, Real};
+use crate::{Buffer, Isa, Real};
 
 /// Elements a task of an element-wise kernel takes.
 pub(crate) const ELEMENTS: usize = 16 * 1024;
@@ -27,17 +27,17 @@ pub struct Context<T: Real = f32> {
     isa: Isa,
     precision: Precision,
     /// Shared by the tasks of one kernel: packed operands.
-    shared: Vec<T>,
+    shared: Buffer<T>,
     /// One buffer a thread of the team: block-sized temporaries.
-    private: Vec<Vec<T>>,
+    private: Vec<Buffer<T>>,
 }
 
 impl<T: Real> Context<T> {
     /// A context over `team` with the given instruction set. Allocates nothing yet: scratch grows to
     /// the largest request and stays.
     pub fn new(team: Team, isa: Isa) -> Self {
-        let private = (0..team.threads()).map(|_| Vec::new()).collect();
-        Context { team, isa, precision: Precision::F32, shared: Vec::new(), private }
+        let private = (0..team.threads()).map(|_| Buffer::zeroed(0)).collect();
+        Context { team, isa, precision: Precision::F32, shared: Buffer::zeroed(0), private }
     }
 
     /// The same with products of the given precision.
@@ -67,7 +67,7 @@ impl<T: Real> Context<T> {
 
     /// Bytes of scratch held now.
     pub fn scratch_bytes(&self) -> usize {
-        let len: usize = self.shared.len() + self.private.iter().map(Vec::len).sum::<usize>();
+        let len: usize = self.shared.len() + self.private.iter().map(|buffer| buffer.len()).sum::<usize>();
         len * size_of::<T>()
     }
 
@@ -109,7 +109,7 @@ impl<T: Real> fmt::Debug for Context<T> {
 pub(crate) struct Runner<'a, T: Real> {
     team: &'a Team,
     pub(crate) isa: Isa,
-    private: &'a mut [Vec<T>],
+    private: &'a mut [Buffer<T>],
 }
 
 impl<T: Real> Runner<'_, T> {
@@ -147,11 +147,13 @@ fn round_up(len: usize) -> usize {
     len.next_multiple_of(ALIGNMENT / size_of::<f32>())
 }
 
-fn reserve<T: Real>(buffer: &mut Vec<T>, len: usize) {
+fn reserve<T: Real>(buffer: &mut Buffer<T>, len: usize) {
     // Room for aligning the start as well.
     let wanted = len + 2 * unit::<T>();
     if buffer.len() < wanted {
-        buffer.resize(wanted, T::ZERO);
+        // The old one first: there need not be memory for both.
+        *buffer = Buffer::zeroed(0);
+        *buffer = Buffer::zeroed(wanted);
     }
 }
 

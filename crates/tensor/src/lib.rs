@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod buffer;
 mod context;
 mod isa;
 mod math;
@@ -22,6 +23,7 @@ pub mod rmsnorm;
 pub mod rope;
 pub mod swiglu;
 
+pub use buffer::Buffer;
 pub use context::{Context, Precision};
 pub use isa::{Isa, IsaError, Kind as IsaKind};
 pub use matmul::{Init, Operand, Packed, product};

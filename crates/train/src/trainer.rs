@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use selvedge_model::tensor::Buffer;
 use selvedge_model::tensor::adamw::AdamW;
 use selvedge_model::tensor::global_norm;
 use selvedge_model::{Architecture, Config, LossSum, build, initialize, named};
@@ -68,9 +69,9 @@ impl Memory {
 pub struct Trainer {
     model: Box<dyn Architecture<f32>>,
     recipe: Recipe,
-    params: Vec<f32>,
-    m: Vec<f32>,
-    v: Vec<f32>,
+    params: Buffer<f32>,
+    m: Buffer<f32>,
+    v: Buffer<f32>,
     /// Updates done.
     step: u64,
     workers: Workers,
@@ -103,13 +104,12 @@ impl Trainer {
             return Err(Error::setting("context", recipe.context, "at most the model's context"));
         }
         let model = build::<f32>(config)?;
-        let params = initialize(model.layout(), recipe.seed);
+        let params = Buffer::from(&*initialize::<f32>(model.layout(), recipe.seed));
         let workers = Workers::new(&*model, &recipe, resources, on_stuck)?;
-        let zeros = vec![0.0; params.len()];
         let room = 3 * params.len();
         Ok(Trainer {
-            m: zeros.clone(),
-            v: zeros,
+            m: Buffer::zeroed(params.len()),
+            v: Buffer::zeroed(params.len()),
             model,
             recipe,
             params,
@@ -186,7 +186,7 @@ impl Trainer {
         if params.len() != self.params.len() {
             return Err(Error::setting("number of parameters", params.len(), "that of the model's layout"));
         }
-        self.params = params;
+        self.params.copy_from_slice(&params);
         Ok(())
     }
 
@@ -198,7 +198,7 @@ impl Trainer {
     /// Bytes held.
     pub fn memory(&self) -> Memory {
         let (gradients, activations) = self.workers.memory();
-        let parameters = size_of_val(self.params.as_slice());
+        let parameters = size_of_val(&*self.params);
         Memory { parameters, gradients, moments: 2 * parameters, activations }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ndarray::ArrayViewMut2;
-use selvedge_model::tensor::Context;
+use selvedge_model::tensor::{Buffer, Context};
 use selvedge_model::{Architecture, Fold, LossSum, Mode, Rows};
 use selvedge_sync::mpmc::Queue;
 use selvedge_sync::{CancelToken, Pulse, Reduction, RegionError, StallReport, Team, Watchdog, chunks, items};
@@ -15,16 +15,16 @@ use crate::settings::{FaultPoint, Recipe, Resources};
 /// One worker's own: threads, activations, and a pulse.
 struct Worker {
     cx: Context,
-    acts: Vec<f32>,
+    acts: Buffer<f32>,
     /// Gradient of the embeddings' output for every row of a shard.
-    dinput: Vec<f32>,
+    dinput: Buffer<f32>,
     pulse: Pulse,
 }
 
 /// What one shard of the batch comes to.
 struct Shard {
     index: usize,
-    grads: Vec<f32>,
+    grads: Buffer<f32>,
     loss: LossSum,
 }
 
@@ -90,7 +90,12 @@ impl Workers {
         let workers = pulses
             .into_iter()
             .map(|pulse| {
-                Ok(Worker { cx: context(each)?, acts: vec![0.0; acts], dinput: vec![0.0; dinput], pulse })
+                Ok(Worker {
+                    cx: context(each)?,
+                    acts: Buffer::zeroed(acts),
+                    dinput: Buffer::zeroed(dinput),
+                    pulse,
+                })
             })
             .collect::<Result<_, Error>>()?;
         let whole = match count {
@@ -99,7 +104,7 @@ impl Workers {
             _ => Some(context(resources.threads)?),
         };
         let len = model.layout().len();
-        let shard = |index| Shard { index, grads: vec![0.0; len], loss: LossSum::default() };
+        let shard = |index| Shard { index, grads: Buffer::zeroed(len), loss: LossSum::default() };
         let shards = (0..recipe.shards).map(shard).collect();
         Ok(Workers {
             workers,
@@ -204,7 +209,7 @@ impl Workers {
             }
         })?;
         let each = self.shards.len().div_ceil(count);
-        let mut seen = self.shards.iter().step_by(each).map(|shard| shard.grads.as_slice());
+        let mut seen = self.shards.iter().step_by(each).map(|shard| &*shard.grads);
         let Some(first) = seen.next() else { return Ok(0.0) };
         // Not f64::max, which drops a NaN.
         let largest = |a: f64, b: f64| if b > a || b.is_nan() { b } else { a };

@@ -19,7 +19,7 @@ pub(crate) const ROWS: usize = 12;
 pub(crate) const COLS: usize = 32;
 
 /// What each number type has of its own.
-pub(crate) trait Kernel: Copy {
+pub(crate) trait Kernel: bytemuck::Pod {
     /// What products make of operands where bf16 is asked for.
     type Half: Panel<Self>
     where
