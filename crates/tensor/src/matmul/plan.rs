@@ -46,7 +46,7 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn new<T: Real, P: Panel<T>>(a: Strided<'_, T>, b: &Operand<'_, T>) -> Self {
         let (m, (k, n)) = (a.rows(), b.dim());
-        // Whoever reads it where it lies reads a few rows, or for a few columns, any way.
+        // Copying would not pay for a few rows, nor for a few columns.
         let must = P::lies(a).is_none();
         let copies_left = must || (m > ROWS && n > COLS && P::copies_left(a));
         let mut right = match b {
@@ -57,7 +57,7 @@ impl Plan {
             Operand::View(_) if P::steps(k) * n <= SHARED => Packing::Shared,
             Operand::View(_) => Packing::Own,
         };
-        // Who packs for himself takes as much as he can of the other operand.
+        // A task that packs for itself takes as much as it can of the other operand.
         let tallest = if right == Packing::Own { 96 * ROWS } else { 32 * ROWS };
         let (mut height, mut width) = (part(m, tallest, ROWS), part(n, 6 * COLS, COLS));
         let lowest = if right == Packing::Own { tallest } else { 8 * ROWS };
