@@ -95,6 +95,7 @@ impl Run<'_> {
         };
         // The loader has a token of its own: a step under way is finished after Ctrl-C.
         let mut loader = Loader::start(Arc::clone(&self.train), config, &CancelToken::new())?;
+        self.checkpoints.sweep();
         let mut writer = CheckpointWriter::start(self.checkpoints.clone(), self.deadline)?;
         // What a run begins with, if it is not fresh, is on the disk already.
         let mut saved_at = (self.row > 0).then_some(trainer.steps_done());

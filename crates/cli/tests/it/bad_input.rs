@@ -53,7 +53,7 @@ fn a_context_longer_than_the_data() {
 #[test]
 fn settings_that_make_no_run() {
     let home = Home::new();
-    let cases: [(&str, &[&str]); 21] = [
+    let cases: [(&str, &[&str]); 22] = [
         ("--isa sse9", &["\"sse9\"", "use auto, avx512-bf16, avx512, avx2 or scalar"]),
         ("--workers 5 --shards 4", &["workers is 5", "use more shards"]),
         ("--workers 0", &["workers is 0", "must be from 1"]),
@@ -73,6 +73,7 @@ fn settings_that_make_no_run() {
         ("--kv-heads 3", &["heads = 2", "multiple of kv_heads"]),
         ("--context 0", &["context is 0", "at least 1"]),
         ("--batch 0", &["batch is 0", "at least 1"]),
+        ("--dtype bf16 --context 25", &["context is 25", "an even number of tokens"]),
         ("--batch 18446744073709551615", &["batch is 18446744073709551615", "at most 2^28"]),
         ("--vocab 255", &["vocabulary of 255", "at least 257"]),
     ];

@@ -184,6 +184,7 @@ fn resuming_with_other_settings() {
         ("--arch gpt2", "--arch gpt2 differs from the run's llama"),
         ("--schedule wsd", "--schedule wsd differs from the run's cosine"),
         ("--untied", "--untied true differs"),
+        ("--dtype bf16", "--dtype bf16 differs from the run's f32"),
         ("--lr 0.5", "--lr 0.5 differs"),
         ("--data text.rs", "--data has no part"),
         ("--workers 5", "workers is 5"),

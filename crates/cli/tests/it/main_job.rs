@@ -92,6 +92,23 @@ fn a_finished_run_can_be_resumed_to_no_effect_or_prolonged() {
 }
 
 #[test]
+fn a_run_in_bf16_is_one_result_and_goes_on_in_bf16() {
+    let home = Home::new();
+    let train = |rest: &str| home.train(&format!("--schedule constant --warmup 0 {rest}")).success().digest();
+    let one = train("--steps 12 --dtype bf16 --threads 1 --out one");
+    assert_eq!(one, train("--steps 12 --dtype bf16 --threads 2 --workers 2 --out two"));
+    assert_ne!(one, train("--steps 12 --out plain"));
+    // What was asked for once need not be said again: neither to resume, nor to generate, nor to evaluate.
+    train("--steps 6 --dtype bf16 --out cut");
+    assert_eq!(one, home.run("train --resume --out cut --eval-windows 4 --steps 12").success().digest());
+    let generate =
+        |run: &str| home.run(&format!("generate fn --run {run} --tokens 8 --temperature 0")).success().stdout;
+    assert_eq!(generate("one"), generate("two"));
+    let eval = |run: &str| home.run(&format!("eval {run} --threads 1")).success().stdout;
+    assert_eq!(eval("one").lines().last(), eval("two").lines().last());
+}
+
+#[test]
 fn both_wirings_and_every_schedule_train() {
     let home = Home::new();
     let mut digests = Vec::new();

@@ -1,6 +1,7 @@
 //! Saving: the order of operations that makes a checkpoint appear at once, and the removal of old ones.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::load::{self, Entry};
@@ -96,13 +97,21 @@ impl Checkpoints {
         let parent =
             self.dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         store.sync_dir(parent).map_err(Error::io("flush", parent))?;
-        for name in names {
-            if name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
-                let path = self.dir.join(name);
-                store.remove_dir(&path).map_err(Error::io("remove", &path))?;
-            }
+        self.leftovers(names).try_for_each(|path| store.remove_dir(&path).map_err(Error::io("remove", &path)))
+    }
+
+    /// Removes what a save or a removal that was cut short has left, if there is any and it can be removed; whatever
+    /// stays is an error of the next save. A run that is resumed after its last save makes no other.
+    pub(crate) fn sweep(&self) {
+        for path in self.leftovers(self.store.list(&self.dir).unwrap_or_default()) {
+            let _ = self.store.remove_dir(&path);
         }
-        Ok(())
+    }
+
+    /// The unfinished and half-removed checkpoints among the names in the folder.
+    fn leftovers(&self, names: Vec<OsString>) -> impl Iterator<Item = PathBuf> {
+        let is_leftover = |name: &OsString| name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes());
+        names.into_iter().filter(is_leftover).map(|name| self.dir.join(name))
     }
 
     fn commit(
@@ -144,7 +153,7 @@ impl Checkpoints {
 
     /// Removes a checkpoint, out of the way first: a removal that is cut short must not leave half of one to be found.
     fn remove(&self, path: &Path) -> Result<(), Error> {
-        let mut name = std::ffi::OsString::from(TEMPORARY);
+        let mut name = OsString::from(TEMPORARY);
         name.push("old-");
         name.push(path.file_name().unwrap_or_default());
         let aside: PathBuf = self.dir.join(name);

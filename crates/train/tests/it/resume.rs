@@ -9,6 +9,19 @@ use selvedge_train::{Error, settings::Recipe};
 use super::*;
 
 #[test]
+fn a_run_that_was_killed_after_its_last_save_leaves_nothing_half_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut trainer = Trainer::new(configs()[0].clone(), recipe(), &plain(), None).unwrap();
+    assert_eq!(run(folder.path(), 0).train(&mut trainer, |_| ()).unwrap(), Outcome::Finished);
+    // As a kill between the last save and the removal of the checkpoint before it leaves it.
+    let leftover = folder.path().join("checkpoints/.tmp-old-step-00000004");
+    std::fs::create_dir(&leftover).unwrap();
+    let row = STEPS * BATCH as u64;
+    assert_eq!(run(folder.path(), row).train(&mut trainer, |_| ()).unwrap(), Outcome::Finished);
+    assert!(!leftover.exists());
+}
+
+#[test]
 fn cancelled_at_every_step_and_resumed_the_result_is_that_of_the_unbroken_run() {
     for config in configs() {
         let folder = tempfile::tempdir().unwrap();
