@@ -71,6 +71,22 @@ pub(crate) fn wait_while_until<'a, T>(
     guard
 }
 
+/// As [`wait_while_until`], for a wait that is to end by its deadline as a rule: under a model checker others get on
+/// first, and then the time is up.
+pub(crate) fn pause_until<'a, T>(
+    condvar: &Condvar,
+    guard: MutexGuard<'a, T>,
+    deadline: Option<Instant>,
+    blocked: impl FnMut(&mut T) -> bool,
+) -> Option<MutexGuard<'a, T>> {
+    if cfg!(any(loom, shuttle)) {
+        drop(guard);
+        yield_now();
+        return None;
+    }
+    Some(wait_while_until(condvar, guard, deadline, blocked))
+}
+
 /// The instant `after` from now, or `None` when it lies beyond what the clock can hold: wait without end.
 pub(crate) fn deadline(after: Duration) -> Option<Instant> {
     Instant::now().checked_add(after)

@@ -8,7 +8,10 @@ use std::time::Instant;
 const BUDGET: Duration = Duration::from_micros(30);
 
 /// Longer than a task of a kernel takes, which only computes, and no longer than many a wait for a disk.
-const LONG_TASK: Duration = Duration::from_millis(5);
+const PERIOD: Duration = Duration::from_millis(5);
+
+/// Workers that are dismissed end in microseconds; a thread that has not in so long is stuck.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// How long one who offers its core to others goes on looking: some turns of all threads on few cores.
 /// Under a model checker a model says itself who looks how often.
@@ -43,23 +46,25 @@ pub(crate) fn budget(cores: usize) -> Duration {
 pub(crate) struct Pace {
     /// How long one looks before it parks.
     pub(crate) spin: Duration,
-    /// Most workers beside the caller that are called to a region before one of its tasks has taken long.
+    /// Most workers beside the caller that are called to a region before one of its tasks has taken a period.
     pub(crate) awake: usize,
-    /// The time from which on a task is long.
-    pub(crate) long_task: Duration,
+    /// The time between two looks at a region that may not be getting on.
+    pub(crate) period: Duration,
+    /// How long the drop of a team waits for its threads.
+    pub(crate) farewell: Duration,
 }
 
 impl Pace {
     /// Of a team on `cores`: no more workers are awake than have a core, for others would take it from those.
     pub(crate) fn on(cores: usize) -> Self {
         // One at least, so that a region has help wherever there are two threads.
-        Self { spin: budget(cores), awake: cores.saturating_sub(1).max(1), long_task: LONG_TASK }
+        Self { spin: budget(cores), awake: cores.saturating_sub(1).max(1), period: PERIOD, farewell: FAREWELL }
     }
 
-    /// Nobody looks twice, `awake` workers have a core, and every task is long.
+    /// Nobody looks twice, `awake` workers have a core, and a period is nothing.
     #[cfg(test)]
     pub(crate) const fn parking(awake: usize) -> Self {
-        Self { spin: Duration::ZERO, awake, long_task: Duration::ZERO }
+        Self { spin: Duration::ZERO, awake, period: Duration::ZERO, farewell: FAREWELL }
     }
 }
 

@@ -2,7 +2,6 @@
 
 pub(crate) mod crew;
 pub(crate) mod gate;
-mod relief;
 
 use crate::error::{RegionError, ShutdownError, TeamError, discard, message};
 use crate::parts::Parts;
@@ -29,13 +28,15 @@ use std::time::Duration;
 /// # Ok::<(), selvedge_sync::TeamError>(())
 /// ```
 ///
-/// Of a team with more threads than there are cores a region gets only as many as have a core, for the others would
-/// take it from them. After each task that took five milliseconds or longer, and so may have waited for a disk, it gets
-/// one more.
+/// Of a team with more threads than there are cores a region first gets only as many as have a core, for the others would
+/// take it from them. While one of its tasks takes five milliseconds or longer, and so may be waiting for something, it
+/// gets one more thread every five milliseconds, in the end all.
 ///
-/// Tasks of one region must not wait for each other: those that wait may be more than the threads that were woken, and
-/// then they wait for ever. Threads that must meet are [`OwnedThread`]s with a [`Barrier`](crate::Barrier). A lock or a
-/// permit that another task holds may be waited for, since who holds it has begun, and goes on without the one who waits.
+/// So tasks of one region may wait for each other as long as they are no more than the team has threads: each gets a
+/// thread of its own, at worst five milliseconds apart. Where more of them wait than there are threads they wait for ever,
+/// and where they run inline two are enough. Threads that meet often are better [`OwnedThread`]s with a
+/// [`Barrier`](crate::Barrier). A lock or a permit that another task holds may always be waited for, since who holds it
+/// has begun, and goes on without the one who waits.
 ///
 /// Which thread runs which task is left to chance; results are the same whatever the number of threads as long as
 /// each task's result depends on its index alone.
@@ -44,13 +45,15 @@ use std::time::Duration;
 /// when a region of this team is already open, be it around this call or on another thread: nested use and shared use
 /// cannot deadlock, and a thread that waits for its own region never runs a task of another.
 ///
-/// Dropping the team joins its threads, and the system has forgotten them by then; nothing of a region is left to wait
-/// for, see [its `Drop`](#impl-Drop-for-Team).
+/// Dropping the team joins its threads, and the system has forgotten them by then, or it gives up after five seconds, see
+/// [its `Drop`](#impl-Drop-for-Team).
 #[derive(Debug)]
 pub struct Team {
     crew: Option<Arc<Crew>>,
     threads: Vec<OwnedThread<()>>,
     owner: u32,
+    /// How long a drop waits for the threads.
+    farewell: Duration,
 }
 
 impl Team {
@@ -79,6 +82,7 @@ impl Team {
             crew: Some(Arc::clone(&crew)),
             threads: Vec::with_capacity(threads - 1),
             owner: process::id(),
+            farewell: pace.farewell,
         };
         for index in 1..threads {
             let crew = Arc::clone(&crew);
@@ -91,7 +95,7 @@ impl Team {
 
     /// A team of the caller alone; starts no thread.
     pub fn solo() -> Self {
-        Self { crew: None, threads: Vec::new(), owner: process::id() }
+        Self { crew: None, threads: Vec::new(), owner: process::id(), farewell: Duration::ZERO }
     }
 
     /// Threads of the team, the caller's included.
@@ -101,8 +105,8 @@ impl Team {
 
     /// Runs `task` once for every index below `tasks` and returns when all are done.
     ///
-    /// What tasks wrote is visible to the caller afterwards. Allocates nothing. Tasks must not wait for each other, see
-    /// [`Team`]: what a waiting one waits for may not begin before it ends.
+    /// What tasks wrote is visible to the caller afterwards. Allocates nothing. How far tasks may wait for each other: see
+    /// [`Team`].
     ///
     /// # Panics
     ///
@@ -122,7 +126,7 @@ impl Team {
         }
     }
 
-    /// As [`Team::parallel`], with the panic of a task as an error. Neither may these tasks wait for each other.
+    /// As [`Team::parallel`], with the panic of a task as an error.
     ///
     /// # Errors
     ///
@@ -146,8 +150,7 @@ impl Team {
         })
     }
 
-    /// Hands every part of `parts` to `work`, with its index, each once. Works must not wait for each other, as the
-    /// tasks of [`Team::parallel`].
+    /// Hands every part of `parts` to `work`, with its index, each once.
     ///
     /// # Panics
     ///
@@ -213,19 +216,28 @@ impl Team {
     /// # Errors
     ///
     /// [`ShutdownError`] naming the threads that had not ended by then, which end by themselves later. Dropping the team
-    /// instead waits until all have.
+    /// instead waits for five seconds at most.
     pub fn shutdown(mut self, deadline: Duration) -> Result<(), ShutdownError> {
-        self.dismiss();
-        let until = shim::deadline(deadline);
-        let mut running = Vec::new();
-        for thread in self.threads.drain(..) {
-            match thread.join_until(until) {
-                Joined::Finished(()) => {}
-                Joined::Panicked(panicked) => unreachable!("a worker catches every panic, yet {panicked}"),
-                Joined::StillRunning(thread) => running.push(thread.abandon()),
-            }
-        }
+        let running = self.end(deadline);
         if running.is_empty() { Ok(()) } else { Err(ShutdownError { running, deadline }) }
+    }
+
+    /// Dismisses the threads and joins those that end within `deadline`; the names of the others.
+    fn end(&mut self, deadline: Duration) -> Vec<String> {
+        self.dismiss();
+        if self.check_process().is_err() {
+            // A fork has none of them, and their own drop knows that.
+            self.threads.clear();
+        }
+        let until = shim::deadline(deadline);
+        let ended = self.threads.drain(..).map(|thread| thread.join_until(until));
+        ended
+            .filter_map(|joined| match joined {
+                Joined::Finished(()) => None,
+                Joined::Panicked(panicked) => unreachable!("a worker catches every panic, yet {panicked}"),
+                Joined::StillRunning(thread) => Some(thread.abandon()),
+            })
+            .collect()
     }
 
     fn dismiss(&self) {
@@ -256,13 +268,68 @@ impl Team {
     }
 }
 
-/// Joins the threads. The wait is short, whatever the tasks were: dropping a team takes owning it, so no region is open.
-/// The workers are between regions, asleep or looking for the next one, and leave as soon as the system lets them run.
-/// [`Team::shutdown`] sets a limit even so, and reports who is left.
+/// Joins the threads, for five seconds at most; whoever has not ended by then is named on the error output and left to
+/// end by itself.
+///
+/// As a rule that takes microseconds, whatever the tasks were: dropping a team takes owning it, so no region is open, and
+/// the workers are between regions, asleep or looking for the next one. [`Team::shutdown`] sets another limit, and returns
+/// who is left.
 impl Drop for Team {
+    #[expect(clippy::print_stderr, reason = "a drop has nobody else to tell, and a thread left behind is not to pass unseen")]
     fn drop(&mut self) {
-        self.dismiss();
-        // The threads' own drop joins them.
-        self.threads.clear();
+        let deadline = self.farewell;
+        let running = self.end(deadline);
+        if !running.is_empty() {
+            eprintln!("warning: a team was dropped: {}", ShutdownError { running, deadline });
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux", not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::sync::{Barrier, Mutex};
+    use std::time::Instant;
+
+    /// Ends only when it is told to, after its thread has run all of its own code.
+    struct Stuck {
+        told: Receiver<()>,
+        ended: Sender<()>,
+    }
+
+    impl Drop for Stuck {
+        fn drop(&mut self) {
+            // An error would be the test's own end.
+            let _ = self.told.recv_timeout(Duration::from_secs(60));
+            let _ = self.ended.send(());
+        }
+    }
+
+    std::thread_local! {
+        static STUCK: std::cell::OnceCell<Stuck> = const { std::cell::OnceCell::new() };
+    }
+
+    #[test]
+    fn a_drop_gives_up_a_thread_that_does_not_end() {
+        let pace = Pace { farewell: Duration::from_millis(50), ..Pace::on(2) };
+        let team = Team::with_pace(2, pace).unwrap();
+        let (tell, told) = channel();
+        let (ended, end) = channel();
+        let stuck = Mutex::new(Some(Stuck { told, ended }));
+        let (here, met) = (std::thread::current().id(), Barrier::new(2));
+        team.parallel(2, |_| {
+            met.wait();
+            if std::thread::current().id() != here {
+                let stuck = stuck.lock().unwrap().take().unwrap();
+                STUCK.with(|cell| assert!(cell.set(stuck).is_ok()));
+            }
+        });
+        let began = Instant::now();
+        drop(team);
+        let took = began.elapsed();
+        assert!((Duration::from_millis(50)..Duration::from_secs(20)).contains(&took), "{took:?}");
+        tell.send(()).unwrap();
+        end.recv_timeout(Duration::from_secs(20)).expect("the thread ends by itself");
     }
 }

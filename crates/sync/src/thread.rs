@@ -5,6 +5,7 @@ use crate::latch::Latch;
 use crate::probe::{Heir, Kind};
 use crate::process;
 use crate::shim::{self, Arc, Builder, JoinHandle, Mutex, current, keep, lock};
+use crate::spin::{Spin, YIELDING};
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -131,15 +132,16 @@ impl<T> OwnedThread<T> {
         self.take()
     }
 
-    /// As [`OwnedThread::join`], waiting for `deadline` at most.
+    /// As [`OwnedThread::join`], waiting for `deadline` at most; on Linux for the destructors of its thread-local values
+    /// too, elsewhere without a limit for those.
     pub fn join_deadline(self, deadline: Duration) -> Joined<T> {
         self.join_until(shim::deadline(deadline))
     }
 
     pub(crate) fn join_until(mut self, deadline: Option<Instant>) -> Joined<T> {
         if self.is_here() {
-            let running = !self.ended.wait_until(deadline);
-            if running {
+            let ended = self.ended.wait_until(deadline) && self.gone_by(deadline);
+            if !ended {
                 return Joined::StillRunning(self);
             }
         }
@@ -182,6 +184,26 @@ impl<T> OwnedThread<T> {
             None => format!("lost: it runs in process {}, and a fork copies no threads", self.owner),
         };
         Err(ThreadPanicked { name: self.name.clone(), message })
+    }
+
+    /// Whether the system has forgotten the thread, or does by the deadline: after its result there are still destructors
+    /// of thread-local values, which may take any time.
+    fn gone_by(&self, deadline: Option<Instant>) -> bool {
+        #[cfg(target_os = "linux")]
+        if deadline.is_some()
+            && let Some(task) = self.desk.task.get()
+        {
+            let mut spin = Spin::new(YIELDING).yielding();
+            while task.exists() {
+                if shim::remaining(deadline).is_none() {
+                    return false;
+                }
+                if !spin.again() {
+                    std::thread::sleep(Duration::from_micros(100));
+                }
+            }
+        }
+        true
     }
 
     /// Joins, and waits until the system has forgotten the thread.

@@ -91,27 +91,29 @@ fn teams_of_changing_size_come_and_go() {
     }
 }
 
-/// After a pause the workers are parked, and a region must bring back as many as have a core, one at least: the tasks
-/// wait for each other, as no user's may.
+/// After a pause the workers are parked, and a region must bring back as many as its tasks need that wait for each other:
+/// with fewer threads than cores, as many, and four times as many.
 #[test]
-fn parked_workers_come_to_help() {
-    let threads = thread::available_parallelism().unwrap().get().clamp(2, 8);
-    let team = Team::new(threads).unwrap();
-    for _ in 0..5 {
-        thread::sleep(Duration::from_millis(5));
-        let inside = AtomicUsize::new(0);
-        team.parallel(threads, |_| {
-            inside.fetch_add(1, Ordering::Relaxed);
-            let began = Instant::now();
-            while inside.load(Ordering::Relaxed) < threads {
-                assert!(began.elapsed() < Duration::from_secs(20), "only {inside:?} of {threads} came");
-                thread::yield_now();
-            }
-        });
+fn tasks_that_wait_for_each_other_all_get_a_thread() {
+    let cores = thread::available_parallelism().unwrap().get().clamp(2, 8);
+    for threads in [2, cores, cores + 1, 4 * cores] {
+        let team = Team::new(threads).unwrap();
+        for pause in [0, 1, 5, 12, 0, 0] {
+            thread::sleep(Duration::from_millis(pause));
+            let inside = AtomicUsize::new(0);
+            team.parallel(threads, |_| {
+                inside.fetch_add(1, Ordering::Relaxed);
+                let began = Instant::now();
+                while inside.load(Ordering::Relaxed) < threads {
+                    assert!(began.elapsed() < Duration::from_secs(20), "only {inside:?} of {threads} came");
+                    thread::yield_now();
+                }
+            });
+        }
     }
 }
 
-/// On any number of cores: after tasks that sleep a region gets more and more threads, in the end all.
+/// On any number of cores: while tasks sleep a region gets more and more threads, in the end all.
 #[test]
 fn long_tasks_get_more_threads_than_there_are_cores() {
     const THREADS: usize = 12;

@@ -4,7 +4,6 @@
 #![expect(unsafe_code, reason = "a region lends its task to the workers for as long as the region is open")]
 
 use super::gate::{Gate, Seen};
-use super::relief::Relief;
 use crate::error::discard;
 use crate::probe::{self, Kind, Object, Region};
 use crate::shim::{AtomicBool, AtomicUsize, Line, Mutex, Ordering, UnsafeCell, in_order, keep, lock, weaken};
@@ -72,23 +71,69 @@ impl Crew {
         let participant = if keep!("crew_participant_shared") { participant } else { 1 };
         let mut seen = Seen::default();
         let mut server = probe::Server::new(&self.probe);
+        if self.gate.is_lookout(participant) {
+            return self.look_out(participant, &mut seen, &mut server);
+        }
         while self.gate.enter(&mut seen) {
             let leave = Some(Leave(&self.gate)).filter(|_| keep!("crew_leave_early"));
-            // SAFETY: between `enter` and `leave` nobody writes the slot, and `run` of the caller who opened the
-            // region does not return before this worker has left, so what `task` points to is alive and lent to us.
-            let Job { task, tasks, place } = self.job.with(|job| unsafe { *job });
-            server.enter(place);
-            // SAFETY: as above, and the caller's own borrow of it is shared too.
-            let panicked = self.work(participant, Some(&mut seen), unsafe { &*task }, tasks)
-                && keep!("crew_panic_unmarked");
-            server.leave();
-            let mark = || {
-                if panicked {
-                    self.gate.mark_panicked()
-                }
-            };
-            in_order!("crew_panic_late", mark(), drop(leave));
+            // SAFETY: this worker has entered.
+            let job = unsafe { self.job() };
+            self.attend(participant, &mut seen, &mut server, job, leave);
         }
+    }
+
+    /// The life of the lookout, which looks at every region once a period and calls for help where it does not get on.
+    fn look_out(&self, participant: usize, seen: &mut Seen, server: &mut probe::Server) {
+        let (mut region, mut claimed) = (seen.generation(), 0);
+        while self.gate.keep_watch(seen) {
+            if !self.gate.look_in(seen) {
+                continue;
+            }
+            let leave = Some(Leave(&self.gate));
+            // SAFETY: the lookout has entered.
+            let job = unsafe { self.job() };
+            let (last, before) = (region, claimed);
+            (region, claimed) = (seen.generation(), self.next.load(Ordering::Relaxed));
+            // Fewer tasks begun than there are participants: one of them is in the task of a period ago.
+            let stands = region == last && claimed - before < seen.participants();
+            let left = job.tasks.saturating_sub(claimed);
+            if stands && left > 0 && !self.gate.relieve(seen, left) {
+                self.attend(participant, seen, server, job, leave);
+            }
+        }
+    }
+
+    /// What the caller has lent for the region that is open.
+    ///
+    /// # Safety
+    ///
+    /// Between `Gate::enter` or `Gate::look_in` and `Gate::leave` of the calling worker.
+    unsafe fn job(&self) -> Job {
+        // SAFETY: nobody writes the slot while the calling worker is in the region, as our caller guarantees.
+        self.job.with(|job| unsafe { *job })
+    }
+
+    /// Works on a region this worker has entered, and leaves it.
+    fn attend(
+        &self,
+        participant: usize,
+        seen: &mut Seen,
+        server: &mut probe::Server,
+        job: Job,
+        leave: Option<Leave<'_>>,
+    ) {
+        server.enter(job.place);
+        // SAFETY: `run` of the caller who opened the region does not return before this worker has left, so what `task`
+        // points to is alive and lent to us; the caller's own borrow of it is shared too.
+        let task = unsafe { &*job.task };
+        let panicked = self.work(participant, Some(seen), task, job.tasks) && keep!("crew_panic_unmarked");
+        server.leave();
+        let mark = || {
+            if panicked {
+                self.gate.mark_panicked()
+            }
+        };
+        in_order!("crew_panic_late", mark(), drop(leave));
     }
 
     /// Sends every worker out of [`Crew::serve`].
@@ -156,7 +201,6 @@ impl Crew {
                 }
                 self.gate.call(seen, tasks - index - 1);
             }
-            let mut relief = Relief::new(&self.gate);
             while index < tasks {
                 current.set(index);
                 task(participant, index);
@@ -164,7 +208,6 @@ impl Crew {
                     break;
                 }
                 index = self.claim();
-                relief.look(&self.gate, tasks.saturating_sub(index + 1));
             }
         }));
         let Err(payload) = outcome else { return false };

@@ -1,8 +1,8 @@
 //! The protocol by which workers enter and leave parallel regions: one atomic word, one lock for those who sleep.
 //!
 //! ```text
-//! 63           36 35    34       33       32    31        16 15        0
-//! |  generation  |PANIC|DRAINER|SHUTDOWN|OPEN | asleep      | active    |
+//! 63           37 36   35    34       33       32    31        16 15        0
+//! |  generation  |WATCH|PANIC|DRAINER|SHUTDOWN|OPEN | asleep      | active    |
 //! ```
 //!
 //! A caller who holds the team opens the gate: the next generation, `OPEN`, nobody active. A worker enters by adding
@@ -10,12 +10,15 @@
 //! caller closes the gate once no task is left, after which nobody can enter, and waits until `active` is zero. Nobody
 //! ever waits for a worker that did not enter, so a parked or descheduled one costs its help and nothing else.
 //!
-//! No more workers are kept awake than have a core: others sleep as soon as they are done, and are called one by one
-//! after tasks that took long. With that, eight threads on two cores compute as fast as two.
+//! No more workers are kept awake than have a core: others sleep as soon as they are done. With that, eight threads on
+//! two cores compute as fast as two. So that tasks may even so wait, for a disk or for each other, one worker of such a
+//! team is its [lookout](lookout), which calls the sleepers one by one to a region that does not get on.
 //!
 //! Both kinds of sleep are announced *in the word* by compare-and-swap, so that the announcement and the event it
 //! waits for are ordered by the word itself: either the opener sees the sleeper, or the sleeper sees the opening. No
 //! argument needs a total order over several atomics, so nothing here is `SeqCst` and there is no stand-alone fence.
+
+mod lookout;
 
 use crate::shim::{AtomicU64, Condvar, Line, Mutex, Ordering, in_order, keep, lock, wait_while, weaken};
 use crate::spin::{Pace, Spin};
@@ -37,7 +40,9 @@ const OPEN: u64 = 1 << 32;
 const SHUTDOWN: u64 = 1 << 33;
 const DRAINER: u64 = 1 << 34;
 const PANICKED: u64 = 1 << 35;
-const GENERATION_SHIFT: u32 = 36;
+/// The lookout looks; without, it is asleep until an opener sets this.
+const WATCH: u64 = 1 << 36;
+const GENERATION_SHIFT: u32 = 37;
 const GENERATION_ONE: u64 = 1 << GENERATION_SHIFT;
 
 fn asleep(word: u64) -> u64 {
@@ -51,6 +56,8 @@ struct Beds {
     wake_ups: u64,
     /// The last active worker has left, and the caller announced as `DRAINER` has not yet seen it.
     drained: bool,
+    /// The lookout has been called, and has not yet seen it.
+    watch: bool,
 }
 
 /// What a worker knows of the gate; a fresh worker has served nothing.
@@ -74,9 +81,13 @@ pub(crate) struct Gate {
     beds: Line<Mutex<Beds>>,
     region: Condvar,
     drained: Condvar,
+    watch: Condvar,
+    /// The workers without the lookout.
     workers: u64,
-    /// Most workers that are to be awake: as many as have a core beside the caller's.
+    /// Most of them that are to be awake: as many as have a core beside the caller's.
     awake: u64,
+    /// There are more workers than that, and the last of them is the lookout.
+    lookout: bool,
     pace: Pace,
 }
 
@@ -84,46 +95,54 @@ impl Gate {
     /// A closed gate for `workers` workers, who wait at this pace.
     pub(crate) fn new(workers: usize, pace: Pace) -> Self {
         assert!(workers <= MOST_WORKERS, "{workers} workers, a gate counts {MOST_WORKERS}");
+        let lookout = workers > pace.awake;
+        let workers = workers - usize::from(lookout);
         Self {
             word: Line(AtomicU64::new(0)),
             last: Line(AtomicU64::new(0)),
             beds: Line(Mutex::new(Beds::default())),
             region: Condvar::new(),
             drained: Condvar::new(),
+            watch: Condvar::new(),
             workers: workers as u64,
             awake: workers.min(pace.awake) as u64,
+            lookout,
             pace,
         }
     }
 
     /// Opens the next region, for `helpers` workers at most, and wakes one sleeper if more are needed than are awake
     /// and there is a core for it. Whoever enters wakes the next ones, see [`Gate::call`]: the caller pays for one
-    /// wake-up, whatever the number.
+    /// wake-up, whatever the number, and for one more if the lookout must be called.
     ///
     /// Only the holder of the team calls this, with the gate closed and nobody active; what it wrote before is
     /// visible to every worker that enters.
     pub(crate) fn open(&self, helpers: usize) {
         let mut word = self.last.load(Ordering::Relaxed);
-        let woken = loop {
+        let watch = if self.lookout && helpers as u64 > self.awake { WATCH } else { 0 };
+        let (woken, called) = loop {
             let sleeping = asleep(word);
             let awake = self.workers - sleeping;
             let woken = u64::from(self.awake.min(helpers as u64) > awake && sleeping > 0);
-            let kept = word & (SHUTDOWN | ASLEEP);
+            let kept = word & (SHUTDOWN | ASLEEP | WATCH);
             let step = if keep!("gate_generation_kept") { GENERATION_ONE } else { 0 };
             let generation = (word & !(GENERATION_ONE - 1)).wrapping_add(step);
-            let opened = (generation | kept | OPEN) - woken * ASLEEP_ONE;
+            let opened = (generation | kept | watch | OPEN) - woken * ASLEEP_ONE;
             match self.word.compare_exchange_weak(
                 word,
                 opened,
                 weaken!("gate_open_relaxed", Release),
                 Ordering::Relaxed,
             ) {
-                Ok(_) => break woken,
+                Ok(_) => break (woken, watch & !word != 0),
                 Err(now) => word = now,
             }
         };
         if keep!("gate_open_no_wake") {
             self.wake(woken);
+        }
+        if called {
+            self.call_lookout();
         }
     }
 
@@ -131,36 +150,12 @@ impl Gate {
     /// most, none while there are as many awake outside as are needed, and none without a core.
     pub(crate) fn call(&self, seen: &Seen, helpers: usize) {
         let most = if keep!("gate_call_silent") { CALLED } else { 0 };
-        self.call_up_to(seen.word, helpers, self.awake, most);
-    }
-
-    /// Wakes one sleeper for the region that the caller or a worker is in and that could use `helpers` more, core or
-    /// no core: a task of it took long, and may have waited for something else than a core.
-    #[cold]
-    pub(crate) fn relieve(&self, helpers: usize) {
-        let most = u64::from(keep!("gate_relieve_silent"));
-        // By an addition, which reads the newest word: in an old one, somebody who has claimed a task may still be
-        // outside and count for a helper.
-        let word = if keep!("gate_relieve_stale") {
-            self.word.fetch_add(0, Ordering::Relaxed)
-        } else {
-            self.word.load(Ordering::Relaxed)
-        };
-        self.call_up_to(word, helpers, self.workers, most);
-    }
-
-    /// The time from which on a task is long, so that [`Gate::relieve`] is due when it has ended; none, where all
-    /// workers may be awake anyway.
-    pub(crate) fn long_task(&self) -> Option<Duration> {
-        (self.workers > self.awake).then_some(self.pace.long_task)
-    }
-
-    fn call_up_to(&self, mut word: u64, helpers: usize, limit: u64, most: u64) {
+        let mut word = seen.word;
         let woken = loop {
             let sleeping = asleep(word);
-            let awake = self.workers.saturating_sub(sleeping);
+            let awake = self.workers - sleeping;
             let outside = awake.saturating_sub(word & ACTIVE);
-            let room = limit.saturating_sub(awake);
+            let room = self.awake.saturating_sub(awake);
             let woken = (helpers as u64).saturating_sub(outside).min(sleeping).min(room).min(most);
             if woken == 0 {
                 return;
@@ -200,17 +195,8 @@ impl Gate {
                 return false;
             }
             if word & OPEN != 0 && generation != seen.generation {
-                let ordering = weaken!("gate_enter_relaxed", Acquire);
-                let entered = if keep!("gate_enter_blind") {
-                    self.word.compare_exchange_weak(word, word + ACTIVE_ONE, ordering, Ordering::Relaxed)
-                } else {
-                    Ok(self.word.fetch_add(ACTIVE_ONE, ordering))
-                };
-                match entered {
-                    Ok(_) => {
-                        *seen = Seen { generation, word: word + ACTIVE_ONE, late: false };
-                        return true;
-                    }
+                match self.step_in(word, seen) {
+                    Ok(()) => return true,
                     Err(now) => word = now,
                 }
             } else if self.workers - asleep(word) <= self.awake && spin.again() {
@@ -220,6 +206,18 @@ impl Gate {
                 spin.reset();
             }
         }
+    }
+
+    /// Enters on top of `word`, by which the gate is open; the word it is now, when it has moved on.
+    fn step_in(&self, word: u64, seen: &mut Seen) -> Result<(), u64> {
+        let ordering = weaken!("gate_enter_relaxed", Acquire);
+        if keep!("gate_enter_blind") {
+            self.word.compare_exchange_weak(word, word + ACTIVE_ONE, ordering, Ordering::Relaxed)?;
+        } else {
+            self.word.fetch_add(ACTIVE_ONE, ordering);
+        }
+        *seen = Seen { generation: word >> GENERATION_SHIFT, word: word + ACTIVE_ONE, late: false };
+        Ok(())
     }
 
     /// Announces a sleeper on top of `word` and sleeps until an opener takes it out again; returns the word to look
@@ -319,6 +317,9 @@ impl Gate {
         }
         if keep!("gate_shut_no_wake") {
             self.wake(asleep(word));
+        }
+        if self.lookout && keep!("gate_shut_unwatched") {
+            self.call_lookout();
         }
     }
 }
