@@ -3,6 +3,7 @@
 //! ```text
 //! cargo build --release -p selvedge-benches --bin instruments --no-default-features --target-dir target/bare
 //! cargo run --release -p selvedge-benches --bin instruments -- compare target/bare/release/instruments
+//! cargo run --release -p selvedge-benches --bin instruments -- steps
 //! ```
 #![expect(clippy::print_stdout, reason = "a command-line program")]
 
@@ -31,6 +32,14 @@ enum Args {
         #[arg(long)]
         watched: bool,
     },
+    /// Trains one model watched and one not, in turn step by step in this process, and prints the ratio of their steps
+    #[cfg(feature = "instruments")]
+    Steps {
+        #[arg(long, default_value = "T1")]
+        work: Work,
+        #[arg(long, default_value_t = 400)]
+        pairs: u64,
+    },
     /// Runs this program and one built without instruments in turn, and prints medians and ratios
     Compare {
         /// The program built with `--no-default-features`
@@ -57,6 +66,8 @@ fn main() -> anyhow::Result<()> {
             println!("{}", serde_json::to_string(&measure()?)?);
             Ok(())
         }
+        #[cfg(feature = "instruments")]
+        Args::Steps { work, pairs } => steps(work, pairs),
         Args::Compare { bare, rounds } => compare(&bare, rounds),
     }
 }
@@ -114,6 +125,50 @@ fn step() -> anyhow::Result<f64> {
         times.push(trainer.train_step(loader.next()?)?.seconds * 1e9);
     }
     Ok(median(times.split_off(4)))
+}
+
+/// What watching costs a step: neighbours in time share the machine's speed of the moment, so their ratio is told finer
+/// than either's time.
+#[cfg(feature = "instruments")]
+fn steps(work: Work, pairs: u64) -> anyhow::Result<()> {
+    use selvedge_sync::instruments::{InstrumentSettings, Instruments};
+    const WARM_UP: usize = 4;
+    let instruments = Instruments::new(InstrumentSettings::default());
+    let folders = [tempfile::tempdir()?, tempfile::tempdir()?];
+    let start = |folder: &tempfile::TempDir| -> anyhow::Result<_> {
+        let Job { config, recipe, resources, loader } = work.job(2, pairs, folder.path())?;
+        Ok((Trainer::new(config, recipe, &resources, None)?, loader))
+    };
+    let mut plain = start(&folders[0])?;
+    let main = instruments.enter("main");
+    let mut watched = start(&folders[1])?;
+    drop(main);
+    let mut times = [Vec::new(), Vec::new()];
+    for pair in 0..pairs {
+        // Whoever comes second finds other caches than the first, so they change places.
+        for at in [pair % 2, (pair + 1) % 2] {
+            let main = (at == 1).then(|| instruments.enter("main"));
+            let (trainer, loader) = if at == 1 { &mut watched } else { &mut plain };
+            times[at as usize].push(trainer.train_step(loader.next()?)?.seconds);
+            drop(main);
+        }
+    }
+    ensure!(instruments.report().threads.len() > 1, "nobody was watched");
+    let mut ratios: Vec<f64> = times[1].iter().zip(&times[0]).map(|(on, off)| on / off).skip(WARM_UP).collect();
+    ratios.sort_by(f64::total_cmp);
+    // Ranks that enclose the median with 95 % confidence, from the binomial distribution's normal approximation.
+    let half = 0.98 * (ratios.len() as f64).sqrt();
+    let middle = ratios.len() as f64 / 2.0;
+    let rank = |at: f64| ratios[(at as usize).min(ratios.len() - 1)];
+    println!(
+        "{work:?}: step {:.2} ms not watched; watched / not watched {:.4} (95 %: {:.4} to {:.4}) in {} pairs",
+        median(times[0].clone()) * 1e3,
+        rank(middle),
+        rank(middle - half),
+        rank(middle + half),
+        ratios.len(),
+    );
+    Ok(())
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

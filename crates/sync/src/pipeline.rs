@@ -80,22 +80,35 @@ impl<T> Sender<T> {
 
     fn send_within(&mut self, item: T, limit: Option<Duration>) -> Result<(), TrySendError<T>> {
         self.joint.probe.here(SENDER);
-        let mut patience = Patience { limit, until: None };
-        while let Err(head) = self.producer.room() {
-            if head & GONE != 0 {
-                return Err(TrySendError::Closed(item));
+        if let Err(head) = self.producer.room() {
+            match self.await_room(head, limit) {
+                Ok(()) => {}
+                Err(Missed::Gone) => return Err(TrySendError::Closed(item)),
+                Err(Missed::Late) => return Err(TrySendError::Full(item)),
             }
-            if patience.is_over() {
-                return Err(TrySendError::Full(item));
-            }
-            let _wait = self.joint.probe.wait(RECEIVER);
-            self.joint.wait(&self.joint.sender, self.producer.words().1, head, patience.until);
         }
         let before = self.producer.push_by(item, |tail, word| {
             let ordering = weaken!("pipeline_send_relaxed", Release);
             exchange(tail, word, ordering, keep!("pipeline_send_torn"))
         });
         if before & (ASLEEP | GONE) == 0 { Ok(()) } else { self.settle(before) }
+    }
+
+    /// Waits while the channel is full, as `head` says it is. Out of line, so that a send that need not wait stays as short
+    /// as it would be without.
+    #[cold]
+    #[inline(never)]
+    fn await_room(&mut self, mut head: usize, limit: Option<Duration>) -> Result<(), Missed> {
+        let mut patience = Patience { limit, until: None };
+        loop {
+            patience.check(head)?;
+            let _wait = self.joint.probe.wait(RECEIVER);
+            self.joint.wait(&self.joint.sender, self.producer.words().1, head, patience.until);
+            match self.producer.room() {
+                Ok(()) => return Ok(()),
+                Err(now) => head = now,
+            }
+        }
     }
 
     /// Deals with what the other end has put beside the position.
@@ -164,16 +177,12 @@ impl<T> Receiver<T> {
 
     fn recv_within(&mut self, limit: Option<Duration>) -> Result<T, RecvError> {
         self.joint.probe.here(RECEIVER);
-        let mut patience = Patience { limit, until: None };
-        while let Err(tail) = self.consumer.ready() {
-            if tail & GONE != 0 {
-                return Err(RecvError::Closed);
+        if let Err(tail) = self.consumer.ready() {
+            match self.await_item(tail, limit) {
+                Ok(()) => {}
+                Err(Missed::Gone) => return Err(RecvError::Closed),
+                Err(Missed::Late) => return Err(RecvError::TimedOut),
             }
-            if patience.is_over() {
-                return Err(RecvError::TimedOut);
-            }
-            let _wait = self.joint.probe.wait(SENDER);
-            self.joint.wait(&self.joint.receiver, self.consumer.words().1, tail, patience.until);
         }
         let (item, before) = self.consumer.pop_by(|head, word| {
             let ordering = weaken!("pipeline_recv_relaxed", Release);
@@ -183,6 +192,22 @@ impl<T> Receiver<T> {
             self.joint.sender.wake();
         }
         Ok(item)
+    }
+
+    /// Waits while the channel is empty, as `tail` says it is; see `Sender::await_room`.
+    #[cold]
+    #[inline(never)]
+    fn await_item(&mut self, mut tail: usize, limit: Option<Duration>) -> Result<(), Missed> {
+        let mut patience = Patience { limit, until: None };
+        loop {
+            patience.check(tail)?;
+            let _wait = self.joint.probe.wait(SENDER);
+            self.joint.wait(&self.joint.receiver, self.consumer.words().1, tail, patience.until);
+            match self.consumer.ready() {
+                Ok(()) => return Ok(()),
+                Err(now) => tail = now,
+            }
+        }
     }
 
     /// Items that wait to be taken.
@@ -228,16 +253,29 @@ struct Patience {
 }
 
 impl Patience {
-    fn is_over(&mut self) -> bool {
-        match (self.limit, self.until) {
+    /// Before a wait for a change of the other end's `word`.
+    fn check(&mut self, word: usize) -> Result<(), Missed> {
+        if word & GONE != 0 {
+            return Err(Missed::Gone);
+        }
+        let over = match (self.limit, self.until) {
             (None, _) => false,
             (Some(limit), None) => {
                 self.until = shim::deadline(limit);
                 limit.is_zero()
             }
             (_, until) => shim::remaining(until).is_none(),
-        }
+        };
+        if over { Err(Missed::Late) } else { Ok(()) }
     }
+}
+
+/// Why an end waits no longer, though nothing has come.
+enum Missed {
+    /// The other end is gone.
+    Gone,
+    /// The time is up.
+    Late,
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]

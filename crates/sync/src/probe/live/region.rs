@@ -41,6 +41,14 @@ fn begin(place: Place) -> bool {
 
 #[cold]
 #[inline(never)]
+fn open(team: &Object<2>) {
+    if let Some(me) = me() {
+        team.left_by(&me, OPENER);
+    }
+}
+
+#[cold]
+#[inline(never)]
 fn end() {
     if let Some(me) = me() {
         me.leave_region(me.now());
@@ -56,26 +64,28 @@ impl Region {
     /// Before the team's workers can see the region.
     #[inline]
     pub(crate) fn open(&self, team: &Object<2>) {
-        if self.computes
-            && let Some(me) = me()
-        {
-            team.left_by(&me, OPENER);
+        if self.computes {
+            open(team);
         }
     }
 
     /// Runs `close`, in which the caller, done with its own tasks, waits for the workers.
     #[inline]
     pub(crate) fn close<T>(&mut self, team: &Object<2>, close: impl FnOnce() -> T) -> T {
-        let waiting = if self.computes { self.wait(team) } else { None };
-        let closed = close();
-        if let Some(waiting) = waiting {
-            waiting.end(team);
-        }
-        closed
+        if self.computes { self.close_seen(team, close) } else { close() }
     }
 
     #[cold]
     #[inline(never)]
+    fn close_seen<T>(&mut self, team: &Object<2>, close: impl FnOnce() -> T) -> T {
+        let waiting = self.wait(team);
+        let closed = close();
+        if let Some(Closing { me, before }) = waiting {
+            me.end_wait(Kind::Region, team.at(&me, LEAVER), before, me.now());
+        }
+        closed
+    }
+
     fn wait(&mut self, team: &Object<2>) -> Option<Closing> {
         self.computes = false;
         let me = me()?;
@@ -101,15 +111,6 @@ impl Drop for Region {
 struct Closing {
     me: Rc<Me>,
     before: Status,
-}
-
-impl Closing {
-    #[cold]
-    #[inline(never)]
-    fn end(&self, team: &Object<2>) {
-        let Self { me, before } = self;
-        me.end_wait(Kind::Region, team.at(me, LEAVER), *before, me.now());
-    }
 }
 
 /// A worker of a team, for as long as it serves.
