@@ -12,7 +12,7 @@ use loom::thread;
 
 /// What a thread says of itself is read as it was said, never half of it.
 ///
-/// 2 threads, no bound on preemptions: 4,610 schedules, 0.2 s. Kills `versioned_unmarked`, `versioned_word_relaxed`,
+/// 2 threads, no bound on preemptions: 4,610 schedules, 0.1 s. Kills `versioned_unmarked`, `versioned_word_relaxed`,
 /// `versioned_publish_relaxed`, `versioned_look_relaxed`, `versioned_read_relaxed`, `versioned_unchecked`.
 #[test]
 fn loom_instruments_board() {
@@ -38,7 +38,7 @@ fn loom_instruments_board() {
 
 /// An event that a reader gets is the one it asked for, also while its place is being written anew.
 ///
-/// 2 threads, at most 2 preemptions: 17,254 schedules, 0.7 s. Kills `recorder_number_unchecked`.
+/// 2 threads, at most 2 preemptions: 17,254 schedules, 0.6 s. Kills `recorder_number_unchecked`.
 #[test]
 fn loom_instruments_recorder() {
     explore("loom_instruments_recorder", 2, || {
