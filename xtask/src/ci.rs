@@ -111,7 +111,8 @@ mod tests {
 
     #[test]
     fn the_help_lists_every_step_in_order() {
-        let listed = COMMAND.help.lines().filter(|line| line.starts_with("  ") && !line.contains("cargo xtask ci"));
+        let listed =
+            COMMAND.help.lines().filter(|line| line.starts_with("  ") && !line.contains("cargo xtask ci"));
         let listed: Vec<_> = listed.filter_map(|line| line.split_whitespace().next()).collect();
         let steps: Vec<_> = STEPS.iter().map(|(name, _)| *name).collect();
         assert_eq!(listed, steps);

@@ -154,7 +154,8 @@ fn steps(work: Work, pairs: u64) -> anyhow::Result<()> {
         }
     }
     ensure!(instruments.report().threads.len() > 1, "nobody was watched");
-    let mut ratios: Vec<f64> = times[1].iter().zip(&times[0]).map(|(on, off)| on / off).skip(WARM_UP).collect();
+    let mut ratios: Vec<f64> =
+        times[1].iter().zip(&times[0]).map(|(on, off)| on / off).skip(WARM_UP).collect();
     ratios.sort_by(f64::total_cmp);
     // Ranks that enclose the median with 95 % confidence, from the binomial distribution's normal approximation.
     let half = 0.98 * (ratios.len() as f64).sqrt();

@@ -58,7 +58,12 @@ impl Pace {
     /// Of a team on `cores`: no more workers are awake than have a core, for others would take it from those.
     pub(crate) fn on(cores: usize) -> Self {
         // One at least, so that a region has help wherever there are two threads.
-        Self { spin: budget(cores), awake: cores.saturating_sub(1).max(1), period: PERIOD, farewell: FAREWELL }
+        Self {
+            spin: budget(cores),
+            awake: cores.saturating_sub(1).max(1),
+            period: PERIOD,
+            farewell: FAREWELL,
+        }
     }
 
     /// Nobody looks twice, `awake` workers have a core, and a period is nothing.

@@ -275,7 +275,10 @@ impl Team {
 /// the workers are between regions, asleep or looking for the next one. [`Team::shutdown`] sets another limit, and returns
 /// who is left.
 impl Drop for Team {
-    #[expect(clippy::print_stderr, reason = "a drop has nobody else to tell, and a thread left behind is not to pass unseen")]
+    #[expect(
+        clippy::print_stderr,
+        reason = "a drop has nobody else to tell, and a thread left behind is not to pass unseen"
+    )]
     fn drop(&mut self) {
         let deadline = self.farewell;
         let running = self.end(deadline);

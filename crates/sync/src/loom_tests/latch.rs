@@ -48,7 +48,7 @@ fn loom_latch_opens() {
 
 /// One ticket lets two waiters go.
 ///
-/// 3 threads, at most 4 preemptions: 17,412 schedules, 1.0 s. Kills `latch_wakes_one`.
+/// 3 threads, at most 4 preemptions: 17,412 schedules, 0.9 s. Kills `latch_wakes_one`.
 #[test]
 fn loom_latch_wakes_all() {
     explore("loom_latch_wakes_all", 4, || {

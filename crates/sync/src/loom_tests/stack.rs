@@ -40,7 +40,7 @@ fn loom_stack_crossbeam_46() {
 /// Two threads push and pop at once: what each pops has been pushed, in full, by whoever did, and nothing is lost or
 /// doubled.
 ///
-/// 3 threads, 2 preemptions: 30,127 schedules, 1.8 s. Kills `stack_push_relaxed`, `stack_push_torn`,
+/// 3 threads, 2 preemptions: 30,127 schedules, 1.7 s. Kills `stack_push_relaxed`, `stack_push_torn`,
 /// `stack_push_stale`, `stack_pop_relaxed`, `stack_pop_retry_relaxed`, `stack_pop_torn`.
 #[test]
 fn loom_stack_conserves() {
@@ -64,7 +64,7 @@ fn loom_stack_conserves() {
 /// What a thread pushes is all there for the thread that pops it, also where a third one took the value above off in
 /// between; and places that come back empty are filled again only after they were emptied.
 ///
-/// 3 threads, no bound on preemptions: 15,093 schedules, 0.9 s.
+/// 3 threads, no bound on preemptions: 15,093 schedules, 0.8 s.
 #[test]
 fn loom_stack_hands_over() {
     explore("loom_stack_hands_over", ALL, || {
