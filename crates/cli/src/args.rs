@@ -62,7 +62,7 @@ pub(crate) struct TrainArgs {
     #[command(flatten)]
     pub(crate) resources: ResourceArgs,
 
-    /// Sequences a worker computes at a time [default: about 2048 tokens]
+    /// Sequences a worker computes at a time [default: about 512 tokens]
     #[arg(long, value_name = "SEQUENCES", help_heading = "Resources")]
     pub(crate) microbatch: Option<usize>,
     /// Data-parallel workers, each with an equal part of the threads [default: as many as threads and shards allow]
