@@ -81,7 +81,9 @@ impl Plan {
             true => Packing::Own,
             false => Packing::No,
         };
-        Plan { height, width, depth: part(k.max(1), DEEPEST, 16).min(k), left, right }
+        // One panel of A passes over B once, and stays near however deep it is: B is streamed from end to end.
+        let depth = if m <= ROWS { k } else { part(k.max(1), DEEPEST, 16).min(k) };
+        Plan { height, width, depth, left, right }
     }
 }
 
