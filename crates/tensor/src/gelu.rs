@@ -5,8 +5,8 @@ use selvedge_sync::chunks;
 
 use crate::context::ELEMENTS;
 use crate::isa::dispatch;
-use crate::matmul::product_then;
-use crate::tile::Strided;
+use crate::matmul::{Reading, product_then};
+use crate::tile::{Strided, Tile};
 use crate::{Context, Init, Operand, Real};
 
 /// Which form of the function.
@@ -79,7 +79,7 @@ pub fn linear_forward<'a, T: Real>(
         Form::Tanh => forward_tanh,
         Form::Exact => forward_exact,
     };
-    product_then(cx, up, init, x, w_t, Some(y), |_, up, y| {
+    product_then(cx, up, init, x, w_t, Some(y), |up: &mut Tile<'_, T>, y: Option<Tile<'_, T>>| {
         let mut y = y.expect("a matrix beside the product");
         for row in 0..up.rows() {
             forward(isa, y.row_mut(row), up.row(row));
@@ -102,17 +102,17 @@ pub fn linear_backward<T: Real>(
     form: Form,
 ) {
     assert_eq!(dup.dim(), up.dim(), "gelu gradient and input");
-    let (isa, up) = (cx.isa(), Strided::from(up));
+    let isa = cx.isa();
     let backward = match form {
         Form::Tanh => backward_tanh,
         Form::Exact => backward_exact,
     };
-    product_then(cx, dup, Init::Zero, dy, w, None, |(first, col), dup, _| {
-        let up = up.window(first, dup.rows(), col, dup.cols());
+    let then = |dup: &mut Tile<'_, T>, up: Strided<'_, T>| {
         for row in 0..dup.rows() {
             backward(isa, dup.row_mut(row), up.row(row));
         }
-    });
+    };
+    product_then(cx, dup, Init::Zero, dy, w, None, Reading { other: up.into(), then });
 }
 
 dispatch! {

@@ -6,9 +6,9 @@
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 
 use crate::isa::dispatch;
-use crate::matmul::{Init, Operand, product, product_then};
+use crate::matmul::{Init, Operand, Reading, product, product_then};
 use crate::reduce::{COLUMNS, fold_rows};
-use crate::tile::Strided;
+use crate::tile::{Strided, Tile};
 use crate::{Context, Real};
 
 /// y (N, OC) = x (N, C) · Wᵀ + b. The weight is `w.t()` of a (OC, C) view, or packed from it.
@@ -40,13 +40,13 @@ pub fn forward_onto<'a, T: Real>(
     bias: Option<ArrayView1<'_, T>>,
 ) {
     assert_eq!(y.dim(), residual.dim(), "residual and output");
-    let (isa, residual) = (cx.isa(), Strided::from(residual));
-    product_then(cx, y, start(&bias), x, w_t, None, |(first, col), y, _| {
-        let residual = residual.window(first, y.rows(), col, y.cols());
+    let isa = cx.isa();
+    let then = |y: &mut Tile<'_, T>, residual: Strided<'_, T>| {
         for row in 0..y.rows() {
             add(isa, y.row_mut(row), residual.row(row));
         }
-    });
+    };
+    product_then(cx, y, start(&bias), x, w_t, None, Reading { other: residual.into(), then });
 }
 
 /// What the chains of a forward start from.

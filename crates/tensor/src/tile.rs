@@ -69,6 +69,16 @@ impl<'a, T: Copy> Strided<'a, T> {
         }
     }
 
+    /// Tells the processor that all of it is about to be read; of adjacent columns only.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        if self.has_adjacent_columns() {
+            for row in 0..self.rows {
+                prefetch(self.start.wrapping_offset(row.cast_signed() * self.row_step), self.cols);
+            }
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn rows(&self) -> usize {
         self.rows

@@ -83,11 +83,45 @@ pub fn product<'a, T: Real>(
     a: ArrayView2<'_, T>,
     b: impl Into<Operand<'a, T>>,
 ) {
-    product_then(cx, c, init, a, b, None, |_, _, _| {});
+    product_then(cx, c, init, a, b, None, |_: &mut Tile<'_, T>, _: Option<Tile<'_, T>>| {});
 }
 
-/// A product whose finished elements are passed on while they are in the nearest caches: `then` gets the place (row,
-/// column) of a rectangle of C, the rectangle, and the same one of `beside`, a matrix of the shape of C.
+/// What becomes of the finished elements of a product while they are in the nearest caches.
+pub(crate) trait Epilogue<T>: Sync {
+    /// A rectangle of C, so many (rows, columns) from the place (row, column) on, is about to be computed.
+    fn prepare(&self, _place: (usize, usize), _dim: (usize, usize)) {}
+
+    /// Takes the finished rectangle at the place, and the same one of the matrix beside the product.
+    fn finish(&self, place: (usize, usize), c: &mut Tile<'_, T>, beside: Option<Tile<'_, T>>);
+}
+
+/// One that needs no place.
+impl<T, F: Fn(&mut Tile<'_, T>, Option<Tile<'_, T>>) + Sync> Epilogue<T> for F {
+    fn finish(&self, _: (usize, usize), c: &mut Tile<'_, T>, beside: Option<Tile<'_, T>>) {
+        self(c, beside);
+    }
+}
+
+/// One that reads the same rectangle of another matrix of the shape of C. That is fetched while the product is computed,
+/// for it was written long ago.
+pub(crate) struct Reading<'a, T, F> {
+    pub(crate) other: Strided<'a, T>,
+    /// Takes both rectangles.
+    pub(crate) then: F,
+}
+
+impl<T: Real, F: Fn(&mut Tile<'_, T>, Strided<'_, T>) + Sync> Epilogue<T> for Reading<'_, T, F> {
+    fn prepare(&self, (row, col): (usize, usize), (rows, cols): (usize, usize)) {
+        self.other.window(row, rows, col, cols).prefetch();
+    }
+
+    fn finish(&self, (row, col): (usize, usize), c: &mut Tile<'_, T>, _: Option<Tile<'_, T>>) {
+        let other = self.other.window(row, c.rows(), col, c.cols());
+        (self.then)(c, other);
+    }
+}
+
+/// A product whose finished elements are passed on, with `beside`, a matrix of the shape of C.
 ///
 /// # Panics
 /// As [`product`].
@@ -99,7 +133,7 @@ pub(crate) fn product_then<'a, T: Real>(
     a: ArrayView2<'_, T>,
     b: impl Into<Operand<'a, T>>,
     beside: Option<ArrayViewMut2<'_, T>>,
-    then: impl Fn((usize, usize), &mut Tile<'_, T>, Option<Tile<'_, T>>) + Sync,
+    then: impl Epilogue<T>,
 ) {
     let b = b.into();
     let ((m, k), (bk, n)) = (a.dim(), b.dim());
@@ -132,7 +166,7 @@ fn run<T: Real, P: Panel<T>>(
     a: Strided<'_, T>,
     b: Operand<'_, T>,
     beside: Option<ArrayViewMut2<'_, T>>,
-    then: impl Fn((usize, usize), &mut Tile<'_, T>, Option<Tile<'_, T>>) + Sync,
+    then: impl Epilogue<T>,
 ) {
     let ((m, k), n) = ((a.rows(), a.cols()), b.dim().1);
     let plan = Plan::new::<T, P>(a, &b);
@@ -168,10 +202,7 @@ fn run<T: Real, P: Panel<T>>(
         let place = (index / across * height, index % across * width);
         let [panel, block] = carve(scratch, own);
         let scratch = [P::view_mut(panel), P::view_mut(block)];
-        product.task(place, scratch, &mut c, |row, c| {
-            let rows = c.rows();
-            then((place.0 + row, place.1), c, beside.as_mut().map(|tile| tile.whole_rows(row, rows)));
-        });
+        product.task(place, scratch, &mut c, beside.as_mut(), &then);
     });
 }
 
@@ -229,7 +260,8 @@ impl<T: Real, P: Panel<T>> Product<'_, T, P> {
         (first_row, first_col): (usize, usize),
         [panel, block]: [&mut [P::Element]; 2],
         c: &mut Tile<'_, T>,
-        mut then: impl FnMut(usize, &mut Tile<'_, T>),
+        mut beside: Option<&mut Tile<'_, T>>,
+        then: &impl Epilogue<T>,
     ) {
         let (rows, cols, k) = (c.rows(), c.cols(), self.a.cols());
         let init = self.init.columns(first_col);
@@ -248,6 +280,10 @@ impl<T: Real, P: Panel<T>> Product<'_, T, P> {
             }
             for row in (0..rows).step_by(ROWS) {
                 let height = ROWS.min(rows - row);
+                let place = (first_row + row, first_col);
+                if last {
+                    then.prepare(place, (height, cols));
+                }
                 let a = self.left_panel(first_row + row, height, (k0, depth), panel);
                 for col in (0..cols).step_by(COLS) {
                     let width = COLS.min(cols - col);
@@ -271,7 +307,8 @@ impl<T: Real, P: Panel<T>> Product<'_, T, P> {
                     tile_chain::<T, P>(self.isa, init, a, b, &mut c.window(row, height, col, width));
                 }
                 if last {
-                    then(row, &mut c.window(row, height, 0, cols));
+                    let beside = beside.as_mut().map(|tile| tile.whole_rows(row, height));
+                    then.finish(place, &mut c.window(row, height, 0, cols), beside);
                 }
             }
             k0 += depth;
