@@ -55,9 +55,6 @@ pub fn backward<T: Real>(
     runner.for_each_with_scratch(parts, |index, (mut dq, mut dk, mut dv), scratch| {
         let (b, kv_head) = (index / shape.kv_heads, index % shape.kv_heads);
         let head = |at: usize| qkv.window(b * time, time, at * d, d);
-        for tile in [&mut dq, &mut dk, &mut dv] {
-            zero(tile);
-        }
         for member in 0..group {
             let q_head = kv_head * group + member;
             let one = Head {
@@ -71,15 +68,9 @@ pub fn backward<T: Real>(
                 lse: &lse[(b * shape.heads + q_head) * time..][..time],
             };
             let mut dq = dq.window(0, time, member * d, d);
-            one.backward(&mut dq, &mut dk, &mut dv, scratch);
+            one.backward(&mut dq, &mut dk, &mut dv, member == 0, scratch);
         }
     });
-}
-
-fn zero<T: Real>(tile: &mut Tile<'_, T>) {
-    for row in 0..tile.rows() {
-        tile.row_mut(row).fill(T::ZERO);
-    }
 }
 
 /// One query head of one sequence: (T, D) matrices.
@@ -116,8 +107,16 @@ impl Pair {
 }
 
 impl<T: Real> Head<'_, T> {
-    /// Blocks of keys outermost: those are turned once, and the gradients of their keys and values stay near.
-    fn backward(&self, dq: &mut Tile<'_, T>, dk: &mut Tile<'_, T>, dv: &mut Tile<'_, T>, scratch: &mut [T]) {
+    /// Blocks of keys outermost: those are turned once, and the gradients of their keys and values stay near. `dq` is
+    /// overwritten, and so are `dk` and `dv` by the `first` of the heads that share them.
+    fn backward(
+        &self,
+        dq: &mut Tile<'_, T>,
+        dk: &mut Tile<'_, T>,
+        dv: &mut Tile<'_, T>,
+        first: bool,
+        scratch: &mut [T],
+    ) {
         let (time, d) = (self.q.rows(), self.q.cols());
         let square = BLOCK * BLOCK;
         let [weights, slopes, k_turned, v_turned, dots] =
@@ -132,7 +131,7 @@ impl<T: Real> Head<'_, T> {
             for row in (key..time).step_by(BLOCK) {
                 let pair = Pair { row, rows: BLOCK.min(time - row), key, keys };
                 self.slopes(pair, [k_turned, v_turned], weights, slopes, &dots[row..]);
-                self.fold(pair, weights, slopes, dq, dk, dv);
+                self.fold(pair, weights, slopes, (dq, key == 0), (dk, dv, first && row == key));
             }
         }
     }
@@ -161,16 +160,17 @@ impl<T: Real> Head<'_, T> {
         }
     }
 
-    /// dv += pᵀ·dout, dk += dsᵀ·q, dq += ds·k, leaving out what no row of a tile sees.
+    /// dv += pᵀ·dout, dk += dsᵀ·q, dq += ds·k, leaving out what no row of a tile sees; or `=`, where a flag says that this
+    /// is the first that each of them gets.
     fn fold(
         &self,
         pair: Pair,
         weights: &[T],
         slopes: &[T],
-        dq: &mut Tile<'_, T>,
-        dk: &mut Tile<'_, T>,
-        dv: &mut Tile<'_, T>,
+        (dq, first_of_queries): (&mut Tile<'_, T>, bool),
+        (dk, dv, first_of_keys): (&mut Tile<'_, T>, &mut Tile<'_, T>, bool),
     ) {
+        let init = |first: bool| if first { Init::Zero } else { Init::Accumulate };
         let Pair { row, rows, key, keys } = pair;
         let (isa, d) = (self.isa, self.q.cols());
         let p = Strided::new(weights, rows, keys, BLOCK, 1);
@@ -182,7 +182,7 @@ impl<T: Real> Head<'_, T> {
             let add = |into: &mut Tile<'_, T>, left: Strided<'_, T>, right: Strided<'_, T>| {
                 let left = left.window(first, count, j, width).turned();
                 let right = right.window(row + first, count, 0, d);
-                matmul::block(isa, Init::Accumulate, left, right, &mut into.window(key + j, width, 0, d));
+                matmul::block(isa, init(first_of_keys), left, right, &mut into.window(key + j, width, 0, d));
             };
             add(dv, p, self.dout);
             add(dk, ds, self.q);
@@ -191,7 +191,8 @@ impl<T: Real> Head<'_, T> {
             let height = ROWS.min(rows - i);
             let keys = pair.visible(i + height - 1);
             let (left, right) = (ds.window(i, height, 0, keys), self.k.window(key, keys, 0, d));
-            matmul::block(isa, Init::Accumulate, left, right, &mut dq.window(row + i, height, 0, d));
+            let dq = &mut dq.window(row + i, height, 0, d);
+            matmul::block(isa, init(first_of_queries), left, right, dq);
         }
     }
 }

@@ -129,7 +129,14 @@ impl<T: Real> Queries<'_, T> {
             let (k, v) = kv.block(self.shape, kv_head, block, keys);
             let view = ArrayViewMut2::from_shape((rows, BLOCK), &mut scores[..rows * BLOCK]);
             let mut tile = Tile::new(view.expect("the scratch is of this shape"));
-            matmul::block(self.isa, Init::Zero, self.q, k, &mut tile.window(0, rows, 0, keys));
+            for row in (0..rows).step_by(ROWS) {
+                // No more than the last of these rows sees.
+                let height = ROWS.min(rows - row);
+                let keys = self.visible(row + height - 1, block);
+                let q = self.q.window(row, height, 0, self.q.cols());
+                let (k, scores) = (k.window(0, k.rows(), 0, keys), &mut tile.window(row, height, 0, keys));
+                matmul::block(self.isa, Init::Zero, q, k, scores);
+            }
             for row in 0..rows {
                 let visible = self.visible(row, block);
                 let scores = &mut scores[row * BLOCK..][..BLOCK];
