@@ -5,7 +5,11 @@
 #![expect(unsafe_code, reason = "reads strided operands without a bounds check an element")]
 
 #[cfg(target_arch = "x86_64")]
+pub(super) mod avx2;
+#[cfg(target_arch = "x86_64")]
 pub(super) mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod register;
 
 use super::panel::Panel;
 use super::turn;
@@ -48,6 +52,11 @@ impl Kernel for f32 {
             // SAFETY: an `Isa` of this kind is only made after detecting the features; the shapes fit, as the caller
             // of this function has checked.
             return unsafe { avx512::full::tile(init, a, b, c) };
+        }
+        #[cfg(target_arch = "x86_64")]
+        if isa.kind() >= crate::isa::Kind::Avx2 {
+            // SAFETY: as above.
+            return unsafe { avx2::tile(init, a, b, c) };
         }
         subtiles(isa, init, a, b, c);
     }

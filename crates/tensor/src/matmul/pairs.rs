@@ -137,6 +137,11 @@ pub(super) fn tile(
         // this function has checked.
         return unsafe { super::kernel::avx512::half::tile(init, a, b, c) };
     }
+    #[cfg(target_arch = "x86_64")]
+    if isa.kind() >= Kind::Avx2 {
+        // SAFETY: as above; panels of A are copied so that rows or columns are of adjacent elements.
+        return unsafe { super::kernel::avx2::tile_of_pairs(init, a, b, c) };
+    }
     let _ = isa;
     for row in 0..c.rows() {
         for col in 0..c.cols() {
