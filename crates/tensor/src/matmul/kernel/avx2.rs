@@ -1,5 +1,6 @@
 //! The register tiles in AVX2: 6 rows by two vectors, or 3 by four, are 12 accumulators, which leaves room for vectors of
-//! B and one of A in the 16 registers. So a tile of 12 by 32 is made of up to four.
+//! B and one of A in the 16 registers. So a tile of 12 by 32 is made of up to four. Over pairs of bf16, whose halves take
+//! registers too, it is 4 rows by two vectors, or 2 by four.
 //!
 //! The chain over pairs of bf16 has subnormal numbers flushed, operands and results, which AVX2 does not do by itself. But
 //! most chains never meet one: where all factors and the start are large enough, sums are 0 or normal. So the numbers are
@@ -75,10 +76,11 @@ unsafe fn store_part(to: *mut f32, mask: Mask, vector: Vector) {
     unsafe { _mm256_maskstore_ps(to, mask, vector) };
 }
 
-/// A register tile, in parts of up to 6 rows by two vectors, or 3 by four, each computed by `part`. Rows change fastest: a
-/// part of B stays in the nearest cache meanwhile.
+/// A register tile, in parts of up to `most` rows by two vectors, or `few` rows by four, each computed by `part`. Rows
+/// change fastest: a part of B stays in the nearest cache meanwhile.
 #[inline(always)]
 fn by_parts<E: Copy>(
+    (few, most): (usize, usize),
     init: Init<'_, f32>,
     a: Strided<'_, E>,
     b: Strided<'_, E>,
@@ -86,7 +88,7 @@ fn by_parts<E: Copy>(
     part: impl Fn(Init<'_, f32>, Strided<'_, E>, Strided<'_, E>, &mut Tile<'_, f32>),
 ) {
     let (rows, cols) = (c.rows(), c.cols());
-    let (most_rows, most_cols) = if rows <= 3 { (3, COLS) } else { (6, 2 * LANES) };
+    let (most_rows, most_cols) = if rows <= few { (few, COLS) } else { (most, 2 * LANES) };
     for col in (0..cols).step_by(most_cols) {
         let width = most_cols.min(cols - col);
         let right = b.window(0, b.rows(), col, width);
@@ -120,7 +122,7 @@ pub(super) unsafe fn tile(
     b: Strided<'_, f32>,
     c: &mut Tile<'_, f32>,
 ) {
-    by_parts(init, a, b, c, |init, a, b, c| {
+    by_parts((3, 6), init, a, b, c, |init, a, b, c| {
         // SAFETY: the caller's word; parts are of the shapes listed.
         unsafe { full::tile(init, a, b, c) }
     });
@@ -151,7 +153,7 @@ fn flush(x: Vector) -> Vector {
 mod half {
     super::super::register::register_tile! {
         Pair, "avx2,fma",
-        { 1: [1 2 3 4], 2: [1 2 3 4], 3: [1 2 3 4], 4: [1 2], 5: [1 2], 6: [1 2], },
+        { 1: [1 2 3 4], 2: [1 2 3 4], 3: [1 2], 4: [1 2], },
         passes: 2,
         part: |pass, pairs| half_of(pass, pairs),
         step: |sum, left, right| _mm256_fmadd_ps(left, right, sum),
@@ -162,7 +164,7 @@ mod half {
 mod half_flushed {
     super::super::register::register_tile! {
         Pair, "avx2,fma",
-        { 1: [1 2 3 4], 2: [1 2 3 4], 3: [1 2 3 4], 4: [1 2], 5: [1 2], 6: [1 2], },
+        { 1: [1 2 3 4], 2: [1 2 3 4], 3: [1 2], 4: [1 2], },
         passes: 2,
         part: |pass, pairs| half_of(pass, pairs),
         step: |sum, left, right| flush(_mm256_fmadd_ps(left, right, flush(sum))),
@@ -181,7 +183,7 @@ pub(in super::super) unsafe fn tile_of_pairs(
 ) {
     // SAFETY: the processor has AVX2, by the caller's word.
     let normal = unsafe { stays_normal(init, a, b, c) };
-    by_parts(init, a, b, c, |init, a, b, c| {
+    by_parts((2, 4), init, a, b, c, |init, a, b, c| {
         if normal {
             // SAFETY: the caller's word; parts are of the shapes listed.
             unsafe { half::tile(init, a, b, c) }

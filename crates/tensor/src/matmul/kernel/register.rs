@@ -12,6 +12,7 @@ macro_rules! register_tile {
         part: |$pass:ident, $whole:ident| $part:expr,
         step: |$sum:ident, $left:ident, $right:ident| $step:expr $(,)?
     ) => {
+        use super::super::register::forget;
         use super::*;
 
         /// C = init + A·B.
@@ -87,6 +88,10 @@ macro_rules! register_tile {
             }
             for _ in 0..steps {
                 for $pass in 0..$passes {
+                    if $pass > 0 {
+                        // Read again, not kept: there are no registers for it.
+                        (elements, vectors) = (forget(elements), forget(vectors));
+                    }
                     let mut rights = [zero(); N];
                     for (j, right) in rights.iter_mut().enumerate() {
                         let $whole = load(vectors, j);
@@ -121,3 +126,11 @@ macro_rules! register_tile {
     };
 }
 pub(super) use register_tile;
+
+/// The same pointer, of which the compiler does not know that it is the same.
+#[inline(always)]
+pub(super) fn forget(mut pointer: *const f32) -> *const f32 {
+    // SAFETY: no instruction at all.
+    unsafe { core::arch::asm!("/* {0} */", inout(reg) pointer, options(nomem, nostack, preserves_flags)) };
+    pointer
+}
