@@ -136,3 +136,36 @@ fn half(x: f32) -> f32 {
     let bits = x.to_bits();
     f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
 }
+
+/// The least that is left of two products of factors 2^-e and 2^-f, or of a start and a product, is where the bound of the least
+/// exponents is sharp.
+#[test]
+fn what_is_left_of_two_products_or_of_a_start_is_flushed_if_it_is_subnormal() {
+    let power = |n: i32| 2.0_f32.powi(n);
+    for isa in Isa::available() {
+        let mut cx = Context::new(Team::solo(), isa).with_precision(Precision::Bf16);
+        let mut last = |start: f32, a: [f32; 2], b: [f32; 2]| {
+            let (a, b) =
+                (ArrayView2::from_shape((1, 2), &a).unwrap(), ArrayView2::from_shape((2, 1), &b).unwrap());
+            let mut c = Array2::from_elem((1, 1), start);
+            product(&mut cx, c.view_mut(), Init::Accumulate, a, b);
+            c[[0, 0]]
+        };
+        for (e, f) in (50..=63).flat_map(|e| [(e, e), (e, e + 1)]) {
+            // (1 + 2⁻⁷)² less 1 + 2⁻⁶, of which one of the factors is 1.
+            let x = 1.0 + power(-7);
+            let left = [-power(-e) * (1.0 + power(-6)), power(-e) * x];
+            let want = if e + f <= 112 { power(-e - f - 14) } else { 0.0 };
+            assert_eq!(
+                last(0.0, left, [power(-f), power(-f) * x]),
+                want,
+                "{isa}: factors of 2^-{e} and 2^-{f}"
+            );
+        }
+        for e in 100..=110 {
+            let (start, root) = (power(-e) * (1.0 + f32::EPSILON), power(-e / 2));
+            let want = if e <= 103 { power(-e - 23) } else { 0.0 };
+            assert_eq!(last(start, [0.0, -root], [0.0, power(-e) / root]), want, "{isa}: a start of 2^-{e}");
+        }
+    }
+}

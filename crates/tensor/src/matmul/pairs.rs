@@ -11,7 +11,9 @@ mod avx512;
 use super::kernel::{COLS, ROWS};
 use super::turn::turn;
 use crate::Init;
-use crate::isa::{Isa, Kind};
+use crate::isa::Isa;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Kind;
 use crate::tile::{Strided, Tile};
 
 /// Two bf16: that of the earlier step in the low half.

@@ -230,14 +230,9 @@ fn least_exponent(pairs: Strided<'_, Pair>) -> u32 {
     for row in 0..pairs.rows() {
         for eight in pairs.row(row).chunks(LANES) {
             let from = eight.as_ptr().cast::<f32>();
-            let bits = if eight.len() == LANES {
-                // SAFETY: a vector's worth of pairs, which are as large as f32.
-                unsafe { load(from) }
-            } else {
-                // SAFETY: the lanes beyond them are masked.
-                unsafe { load_part(first(eight.len()), from) }
-            };
-            let bits = _mm256_castps_si256(bits);
+            let mask = first(eight.len());
+            // SAFETY: pairs are as large as f32, and the lanes beyond these are masked.
+            let bits = _mm256_castps_si256(unsafe { load_part(mask, from) });
             // Twice, so without the sign, and 0 last.
             let twice = _mm256_add_epi16(bits, bits);
             least = _mm256_min_epu16(least, _mm256_add_epi16(twice, ones));

@@ -129,6 +129,7 @@ pub(super) use register_tile;
 
 /// The same pointer, of which the compiler does not know that it is the same.
 #[inline(always)]
+#[expect(clippy::pointers_in_nomem_asm_block, reason = "the pointer is not followed")]
 pub(super) fn forget(mut pointer: *const f32) -> *const f32 {
     // SAFETY: no instruction at all.
     unsafe { core::arch::asm!("/* {0} */", inout(reg) pointer, options(nomem, nostack, preserves_flags)) };
