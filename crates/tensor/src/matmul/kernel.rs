@@ -68,6 +68,11 @@ impl Kernel for f32 {
             // SAFETY: as above.
             return unsafe { turn::turn_avx512(from, out, stride) };
         }
+        #[cfg(target_arch = "x86_64")]
+        if isa.kind() >= crate::isa::Kind::Avx2 {
+            // SAFETY: as above.
+            return unsafe { turn::turn_avx2(from, out, stride) };
+        }
         turn::turn_plainly(isa, from, out, stride);
     }
 }
@@ -87,7 +92,7 @@ impl Kernel for f64 {
     }
 }
 
-/// Rows of the tile that plain loops keep in registers: 6 x 16 is 12 of AVX2's 16.
+/// Rows of the tile that plain loops keep in registers.
 const SUB_ROWS: usize = 6;
 /// Its columns.
 const SUB_COLS: usize = 16;
