@@ -10,6 +10,7 @@ mod cargo;
 mod checker;
 mod ci;
 mod corpus;
+mod cross;
 mod goldens;
 mod loom;
 mod mutants;

@@ -5,6 +5,8 @@
 //! loads it back, which changes no bit; tiles, threads, instruction sets and the number of rows only
 //! choose *where* a chain is computed. So the product of one row equals that row of the product of many.
 
+#[cfg(test)]
+mod edges;
 mod kernel;
 mod pack;
 mod pairs;

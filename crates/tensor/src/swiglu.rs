@@ -7,7 +7,8 @@ use crate::isa::dispatch;
 use crate::layernorm::ROWS;
 use crate::{Context, Real};
 
-/// y (N, F) from gate_up (N, 2F), whose rows are F gates, then F ups.
+/// y (N, F) from gate_up (N, 2F), whose rows are F gates, then F ups. silu of a gate is within 4 ulp from −88.7 up, and
+/// within 10⁻³⁶, which is 0 in the end, below; it is NaN at −∞.
 ///
 /// # Panics
 /// If the shapes do not fit or a view is not contiguous.
@@ -26,7 +27,7 @@ pub fn forward<T: Real>(cx: &mut Context<T>, mut y: ArrayViewMut2<'_, T>, gate_u
     });
 }
 
-/// dgate_up (N, 2F) is overwritten by the gradient of gate_up, given dy (N, F).
+/// dgate_up (N, 2F) is overwritten by the gradient of gate_up, given dy (N, F). The slope of silu is within 1.1·10⁻⁶.
 ///
 /// # Panics
 /// As [`forward`].
@@ -91,7 +92,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::{check_gradient, dot, random};
+    use crate::testing::{check_gradient, dot, errors, patterns, random, same_bits};
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(12))]
@@ -106,5 +107,40 @@ mod tests {
                 dot(&y, &dy)
             });
         }
+    }
+
+    #[test]
+    fn errors_are_within_the_stated_bounds() {
+        let x = patterns();
+        // silu: an up of 1; the slope: a gradient and an up of 1.
+        let pairs: Vec<f32> = x.iter().flat_map(|&x| [x, 1.0]).collect();
+        let x2 = ArrayView2::from_shape((x.len(), 2), &pairs).unwrap();
+        let y = same_bits(|cx| {
+            let mut y = Array2::zeros((x.len(), 1));
+            forward(cx, y.view_mut(), x2);
+            y.into_raw_vec_and_offset().0
+        });
+        let dx = same_bits(|cx| {
+            let mut dx = Array2::zeros(x2.dim());
+            backward(cx, dx.view_mut(), Array2::ones((x.len(), 1)).view(), x2);
+            dx.column(0).to_vec()
+        });
+        let sigmoid = |x: f64| 1.0 / (1.0 + libm::exp(-x));
+        let silu = |x: f64| if x.is_infinite() { x.max(0.0) } else { x * sigmoid(x) };
+        let slope = |x: f64| {
+            let s = sigmoid(x);
+            s * (1.0 + x * sigmoid(-x))
+        };
+        let above = |x: f32| (-88.7..=f32::MAX).contains(&x);
+        let below = |x: f32| (f32::MIN..-88.7).contains(&x);
+        let worst = [errors(&x, &y, above, silu).ulp, errors(&x, &y, below, silu).absolute];
+        assert!(worst[0].0 < 4.0 && worst[1].0 < 1e-36, "silu: {worst:?}");
+        let worst = errors(&x, &dx, f32::is_finite, slope).absolute;
+        assert!(worst.0 < 1.1e-6, "slope of silu: {worst:?}");
+        let at = |wanted: f32| y[x.iter().position(|x| x.to_bits() == wanted.to_bits()).unwrap()];
+        assert_eq!(
+            [0.0, -0.0, f32::MAX, -f32::MAX, f32::INFINITY].map(at),
+            [0.0, 0.0, f32::MAX, 0.0, f32::INFINITY]
+        );
     }
 }

@@ -90,6 +90,7 @@ impl<'a, T: Copy> Strided<'a, T> {
     }
 
     /// The first element; dangling if there is none.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(crate) fn start(&self) -> *const T {
         self.start
@@ -102,6 +103,7 @@ impl<'a, T: Copy> Strided<'a, T> {
     }
 
     /// Elements from a column to the next.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(crate) fn col_step(&self) -> isize {
         self.col_step
@@ -204,12 +206,14 @@ impl<'a, T: Real> Tile<'a, T> {
     }
 
     /// The first element.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(crate) fn start(&mut self) -> *mut T {
         self.start
     }
 
     /// Elements from a row to the next.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(crate) fn row_step(&self) -> usize {
         self.stride

@@ -5,7 +5,11 @@
 #![expect(unsafe_code, reason = "reads strided operands without a bounds check an element")]
 
 #[cfg(target_arch = "x86_64")]
+pub(super) mod avx2;
+#[cfg(target_arch = "x86_64")]
 pub(super) mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod register;
 
 use super::panel::Panel;
 use super::turn;
@@ -49,6 +53,11 @@ impl Kernel for f32 {
             // of this function has checked.
             return unsafe { avx512::full::tile(init, a, b, c) };
         }
+        #[cfg(target_arch = "x86_64")]
+        if isa.kind() >= crate::isa::Kind::Avx2 {
+            // SAFETY: as above.
+            return unsafe { avx2::tile(init, a, b, c) };
+        }
         subtiles(isa, init, a, b, c);
     }
 
@@ -58,6 +67,11 @@ impl Kernel for f32 {
         if isa.kind() >= crate::isa::Kind::Avx512 {
             // SAFETY: as above.
             return unsafe { turn::turn_avx512(from, out, stride) };
+        }
+        #[cfg(target_arch = "x86_64")]
+        if isa.kind() >= crate::isa::Kind::Avx2 {
+            // SAFETY: as above.
+            return unsafe { turn::turn_avx2(from, out, stride) };
         }
         turn::turn_plainly(isa, from, out, stride);
     }
@@ -78,7 +92,7 @@ impl Kernel for f64 {
     }
 }
 
-/// Rows of the tile that plain loops keep in registers: 6 x 16 is 12 of AVX2's 16.
+/// Rows of the tile that plain loops keep in registers.
 const SUB_ROWS: usize = 6;
 /// Its columns.
 const SUB_COLS: usize = 16;

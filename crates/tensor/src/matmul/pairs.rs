@@ -9,8 +9,11 @@
 mod avx512;
 
 use super::kernel::{COLS, ROWS};
+use super::turn::turn;
 use crate::Init;
-use crate::isa::{Isa, Kind};
+use crate::isa::Isa;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Kind;
 use crate::tile::{Strided, Tile};
 
 /// Two bf16: that of the earlier step in the low half.
@@ -19,6 +22,7 @@ use crate::tile::{Strided, Tile};
 pub(crate) struct Pair(u32);
 
 impl Pair {
+    #[inline(always)]
     fn new(earlier: f32, later: f32) -> Self {
         Pair(u32::from(round(earlier)) | u32::from(round(later)) << 16)
     }
@@ -30,6 +34,7 @@ impl Pair {
 }
 
 /// The nearest bf16, the even one of two; 0 for a subnormal number.
+#[inline(always)]
 fn round(x: f32) -> u16 {
     let bits = x.to_bits();
     let bits = if x.is_nan() {
@@ -57,11 +62,34 @@ pub(super) fn convert_rows(isa: Isa, from: Strided<'_, f32>, out: &mut [Pair], s
             unsafe { avx512::convert(from, out) };
             continue;
         }
-        let _ = isa;
-        for (pair, out) in from.chunks(2).zip(out) {
-            *out = Pair::new(pair[0], pair.get(1).copied().unwrap_or(0.0));
+        #[cfg(target_arch = "x86_64")]
+        if isa.kind() >= Kind::Avx2 {
+            // SAFETY: as above.
+            unsafe { convert_avx2(from, out) };
+            continue;
         }
+        let _ = isa;
+        convert_row(from, out);
     }
+}
+
+/// A row, pair by pair.
+#[inline(always)]
+fn convert_row(from: &[f32], out: &mut [Pair]) {
+    let (whole, rest) = from.as_chunks::<2>();
+    for (&[earlier, later], out) in whole.iter().zip(&mut *out) {
+        *out = Pair::new(earlier, later);
+    }
+    if let ([last], [.., out]) = (rest, out) {
+        *out = Pair::new(*last, 0.0);
+    }
+}
+
+/// [`convert_row`] compiled for AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn convert_avx2(from: &[f32], out: &mut [Pair]) {
+    convert_row(from, out);
 }
 
 /// Columns of `from`, rows of adjacent elements, in panels of `n` (12 or 32), `len` apart: `[panel][pair of rows][n]`.
@@ -85,15 +113,34 @@ pub(super) fn interleave_rows(isa: Isa, n: usize, from: Strided<'_, f32>, out: &
                 unsafe { avx512::interleave(from, out, n) };
                 continue;
             }
-            let _ = isa;
-            for (pair, out) in out.chunks_exact_mut(n).enumerate() {
-                let (earlier, later) = two_rows(from, pair);
-                for ((out, &earlier), &later) in out.iter_mut().zip(earlier).zip(later) {
-                    *out = Pair::new(earlier, later);
-                }
+            #[cfg(target_arch = "x86_64")]
+            if isa.kind() >= Kind::Avx2 {
+                // SAFETY: as above.
+                unsafe { interleave_avx2(from, out, n) };
+                continue;
             }
+            let _ = isa;
+            interleave(from, out, n);
         }
     }
+}
+
+/// Pairs of rows, element by element: `[pair][n]`.
+#[inline(always)]
+fn interleave(from: Strided<'_, f32>, out: &mut [Pair], n: usize) {
+    for (pair, out) in out.chunks_exact_mut(n).enumerate() {
+        let (earlier, later) = two_rows(from, pair);
+        for ((out, &earlier), &later) in out.iter_mut().zip(earlier).zip(later) {
+            *out = Pair::new(earlier, later);
+        }
+    }
+}
+
+/// [`interleave`] compiled for AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn interleave_avx2(from: Strided<'_, f32>, out: &mut [Pair], n: usize) {
+    interleave(from, out, n);
 }
 
 /// The rows of a pair, of up to 32 elements.
@@ -115,11 +162,14 @@ pub(super) fn turn_pairs(isa: Isa, from: Strided<'_, f32>, out: &mut [Pair]) {
         // SAFETY: as above; the lengths have been checked.
         return unsafe { avx512::turn(from, out) };
     }
-    let _ = isa;
-    for row in 0..rows {
-        for (pair, values) in from.row(row).chunks(2).enumerate() {
-            out[pair * COLS + row] = Pair::new(values[0], values.get(1).copied().unwrap_or(0.0));
-        }
+    // Rows of a block become pairs first, and then columns.
+    const AT_ONCE: usize = 16;
+    let mut block = [Pair::default(); COLS * AT_ONCE];
+    for (first, out) in (0..k).step_by(2 * AT_ONCE).zip(out.chunks_mut(AT_ONCE * COLS)) {
+        let steps = (2 * AT_ONCE).min(k - first);
+        convert_rows(isa, from.window(0, rows, first, steps), &mut block, AT_ONCE);
+        let block = Strided::new(bytemuck::cast_slice(&block), rows, pairs(steps), AT_ONCE, 1);
+        turn::<f32>(isa, block, bytemuck::cast_slice_mut(out), COLS);
     }
 }
 
@@ -136,6 +186,11 @@ pub(super) fn tile(
         // SAFETY: an `Isa` of this kind is only made after detecting the features; the shapes fit, as the caller of
         // this function has checked.
         return unsafe { super::kernel::avx512::half::tile(init, a, b, c) };
+    }
+    #[cfg(target_arch = "x86_64")]
+    if isa.kind() >= Kind::Avx2 {
+        // SAFETY: as above; panels of A are copied so that rows or columns are of adjacent elements.
+        return unsafe { super::kernel::avx2::tile_of_pairs(init, a, b, c) };
     }
     let _ = isa;
     for row in 0..c.rows() {

@@ -137,6 +137,76 @@ pub(super) fn turn_registers(v: [core::arch::x86_64::__m512; BLOCK]) -> [core::a
     turned
 }
 
+/// Rows and columns turned at once in AVX2.
+#[cfg(target_arch = "x86_64")]
+const SMALL: usize = 8;
+
+/// [`turn`] of f32 in AVX2, over rows of adjacent elements.
+///
+/// # Safety
+/// `stride` is at least the rows of `from`, and `out` has room for all its columns.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn turn_avx2(from: Strided<'_, f32>, out: &mut [f32], stride: usize) {
+    use core::arch::x86_64::*;
+
+    let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    let first = |count: usize| _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), lanes);
+    let (rows, cols) = (from.rows(), from.cols());
+    let (start, out) = (from.start(), out.as_mut_ptr());
+    for r0 in (0..rows).step_by(SMALL) {
+        let height = SMALL.min(rows - r0);
+        for k0 in (0..cols).step_by(SMALL) {
+            let width = SMALL.min(cols - k0);
+            let mut v = [_mm256_setzero_ps(); SMALL];
+            for (r, v) in v.iter_mut().enumerate().take(height) {
+                let at = start.wrapping_offset((r0 + r).cast_signed() * from.row_step()).wrapping_add(k0);
+                // SAFETY: row r0 + r of `from`; lanes beyond its columns are masked.
+                *v = unsafe { _mm256_maskload_ps(at, first(width)) };
+            }
+            let v = turn_eight(v);
+            for (k, v) in v.into_iter().enumerate().take(width) {
+                let at = out.wrapping_add((k0 + k) * stride + r0);
+                if height == SMALL {
+                    // Whole vectors are stored much faster.
+                    // SAFETY: inside `out`, by the caller's word.
+                    unsafe { _mm256_storeu_ps(at, v) };
+                } else {
+                    // SAFETY: as above; lanes beyond the rows are masked.
+                    unsafe { _mm256_maskstore_ps(at, first(height), v) };
+                }
+            }
+        }
+    }
+}
+
+/// Eight vectors as the rows of a matrix, turned: pairs of elements change places, then pairs of pairs, then halves of
+/// vectors.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
+fn turn_eight(v: [core::arch::x86_64::__m256; SMALL]) -> [core::arch::x86_64::__m256; SMALL] {
+    use core::arch::x86_64::*;
+
+    // quads[4 * g + c], half h: column 4 * h + c of rows 4 * g .. 4 * g + 4.
+    let mut quads = v;
+    for g in 0..2 {
+        let rows = &v[4 * g..4 * g + 4];
+        let (a, b) = (_mm256_unpacklo_ps(rows[0], rows[1]), _mm256_unpacklo_ps(rows[2], rows[3]));
+        let (c, d) = (_mm256_unpackhi_ps(rows[0], rows[1]), _mm256_unpackhi_ps(rows[2], rows[3]));
+        quads[4 * g] = _mm256_shuffle_ps::<0x44>(a, b);
+        quads[4 * g + 1] = _mm256_shuffle_ps::<0xee>(a, b);
+        quads[4 * g + 2] = _mm256_shuffle_ps::<0x44>(c, d);
+        quads[4 * g + 3] = _mm256_shuffle_ps::<0xee>(c, d);
+    }
+    let mut turned = quads;
+    for c in 0..4 {
+        turned[c] = _mm256_permute2f128_ps::<0x20>(quads[c], quads[4 + c]);
+        turned[4 + c] = _mm256_permute2f128_ps::<0x31>(quads[c], quads[4 + c]);
+    }
+    turned
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -1,0 +1,245 @@
+//! The register tiles in AVX2: 6 rows by two vectors, or 3 by four, are 12 accumulators, which leaves room for vectors of
+//! B and one of A in the 16 registers. So a tile of 12 by 32 is made of up to four. Over pairs of bf16, whose halves take
+//! registers too, it is 4 rows by two vectors, or 2 by four.
+//!
+//! The chain over pairs of bf16 has subnormal numbers flushed, operands and results, which AVX2 does not do by itself. But
+//! most chains never meet one: where all factors and the start are large enough, sums are 0 or normal. So the numbers are
+//! looked through first, and only where a subnormal sum cannot be ruled out each sum is flushed.
+
+use core::arch::x86_64::*;
+
+use super::{COLS, ROWS};
+use crate::Init;
+use crate::matmul::pairs::Pair;
+use crate::tile::{Strided, Tile};
+
+/// Elements of a vector.
+const LANES: usize = 8;
+const _: () = assert!(ROWS == 12 && COLS == 4 * LANES, "the shapes below");
+
+type Vector = __m256;
+type Mask = __m256i;
+
+/// The first `count` lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn first(count: usize) -> Mask {
+    let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), lanes)
+}
+
+#[inline]
+#[target_feature(enable = "avx")]
+fn zero() -> Vector {
+    _mm256_setzero_ps()
+}
+
+#[inline]
+#[target_feature(enable = "avx")]
+fn splat(x: f32) -> Vector {
+    _mm256_set1_ps(x)
+}
+
+/// # Safety
+/// A vector may be read there.
+#[inline]
+#[target_feature(enable = "avx")]
+unsafe fn load(from: *const f32) -> Vector {
+    // SAFETY: the caller's word.
+    unsafe { _mm256_loadu_ps(from) }
+}
+
+/// # Safety
+/// The lanes of the mask may be read there.
+#[inline]
+#[target_feature(enable = "avx")]
+unsafe fn load_part(mask: Mask, from: *const f32) -> Vector {
+    // SAFETY: the caller's word.
+    unsafe { _mm256_maskload_ps(from, mask) }
+}
+
+/// # Safety
+/// A vector may be written there.
+#[inline]
+#[target_feature(enable = "avx")]
+unsafe fn store(to: *mut f32, vector: Vector) {
+    // SAFETY: the caller's word.
+    unsafe { _mm256_storeu_ps(to, vector) };
+}
+
+/// # Safety
+/// The lanes of the mask may be written there.
+#[inline]
+#[target_feature(enable = "avx")]
+unsafe fn store_part(to: *mut f32, mask: Mask, vector: Vector) {
+    // SAFETY: the caller's word.
+    unsafe { _mm256_maskstore_ps(to, mask, vector) };
+}
+
+/// A register tile, in parts of up to `most` rows by two vectors, or `few` rows by four, each computed by `part`. Rows
+/// change fastest: a part of B stays in the nearest cache meanwhile.
+#[inline(always)]
+fn by_parts<E: Copy>(
+    (few, most): (usize, usize),
+    init: Init<'_, f32>,
+    a: Strided<'_, E>,
+    b: Strided<'_, E>,
+    c: &mut Tile<'_, f32>,
+    part: impl Fn(Init<'_, f32>, Strided<'_, E>, Strided<'_, E>, &mut Tile<'_, f32>),
+) {
+    let (rows, cols) = (c.rows(), c.cols());
+    let (most_rows, most_cols) = if rows <= few { (few, COLS) } else { (most, 2 * LANES) };
+    for col in (0..cols).step_by(most_cols) {
+        let width = most_cols.min(cols - col);
+        let right = b.window(0, b.rows(), col, width);
+        for row in (0..rows).step_by(most_rows) {
+            let height = most_rows.min(rows - row);
+            let left = a.window(row, height, 0, a.cols());
+            part(init.columns(col), left, right, &mut c.window(row, height, col, width));
+        }
+    }
+}
+
+/// Over f32: a fused multiply-add a step.
+mod full {
+    super::super::register::register_tile! {
+        f32, "avx2,fma",
+        { 1: [1 2 3 4], 2: [1 2 3 4], 3: [1 2 3 4], 4: [1 2], 5: [1 2], 6: [1 2], },
+        passes: 1,
+        part: |_pass, whole| whole,
+        step: |sum, left, right| _mm256_fmadd_ps(left, right, sum),
+    }
+}
+
+/// C = init + A·B over f32.
+///
+/// # Safety
+/// The processor has AVX2 and FMA. C is 1 to [`ROWS`] rows by 1 to [`COLS`] columns, A has as many rows, B as many columns,
+/// adjacent ones, and A as many columns as B has rows; a bias has at least as many elements as C has columns.
+pub(super) unsafe fn tile(
+    init: Init<'_, f32>,
+    a: Strided<'_, f32>,
+    b: Strided<'_, f32>,
+    c: &mut Tile<'_, f32>,
+) {
+    by_parts((3, 6), init, a, b, c, |init, a, b, c| {
+        // SAFETY: the caller's word; parts are of the shapes listed.
+        unsafe { full::tile(init, a, b, c) }
+    });
+}
+
+/// The f32 of the later halves of pairs in the first pass, of the earlier ones in the second.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn half_of(pass: usize, pairs: Vector) -> Vector {
+    let bits = _mm256_castps_si256(pairs);
+    _mm256_castsi256_ps(if pass == 0 {
+        _mm256_and_si256(bits, _mm256_set1_epi32(0xffff_0000_u32.cast_signed()))
+    } else {
+        _mm256_slli_epi32::<16>(bits)
+    })
+}
+
+/// Subnormal numbers become 0 of their sign.
+#[inline]
+#[target_feature(enable = "avx")]
+fn flush(x: Vector) -> Vector {
+    let sign = _mm256_set1_ps(-0.0);
+    let normal = _mm256_cmp_ps::<_CMP_NLT_UQ>(_mm256_andnot_ps(sign, x), _mm256_set1_ps(f32::MIN_POSITIVE));
+    _mm256_and_ps(x, _mm256_or_ps(normal, sign))
+}
+
+/// Over pairs of bf16 where no sum can be subnormal.
+mod half {
+    super::super::register::register_tile! {
+        Pair, "avx2,fma",
+        { 1: [1 2 3 4], 2: [1 2 3 4], 3: [1 2], 4: [1 2], },
+        passes: 2,
+        part: |pass, pairs| half_of(pass, pairs),
+        step: |sum, left, right| _mm256_fmadd_ps(left, right, sum),
+    }
+}
+
+/// Over pairs of bf16, each sum flushed.
+mod half_flushed {
+    super::super::register::register_tile! {
+        Pair, "avx2,fma",
+        { 1: [1 2 3 4], 2: [1 2 3 4], 3: [1 2], 4: [1 2], },
+        passes: 2,
+        part: |pass, pairs| half_of(pass, pairs),
+        step: |sum, left, right| flush(_mm256_fmadd_ps(left, right, flush(sum))),
+    }
+}
+
+/// C = init + A·B over pairs of bf16.
+///
+/// # Safety
+/// As [`tile`]; besides, the elements of A's rows or those of its columns are adjacent.
+pub(in super::super) unsafe fn tile_of_pairs(
+    init: Init<'_, f32>,
+    a: Strided<'_, Pair>,
+    b: Strided<'_, Pair>,
+    c: &mut Tile<'_, f32>,
+) {
+    // SAFETY: the processor has AVX2, by the caller's word.
+    let normal = unsafe { stays_normal(init, a, b, c) };
+    by_parts((2, 4), init, a, b, c, |init, a, b, c| {
+        if normal {
+            // SAFETY: the caller's word; parts are of the shapes listed.
+            unsafe { half::tile(init, a, b, c) }
+        } else {
+            // SAFETY: as above.
+            unsafe { half_flushed::tile(init, a, b, c) }
+        }
+    });
+}
+
+/// Whether all sums of all chains are 0 or normal for sure.
+///
+/// They are if all numbers that are added are multiples of 2⁻¹²⁶, for then sums are, rounded or not. A number of bf16 of
+/// exponent e is a multiple of 2^(e − 7), and so a product is one of 2^(e + f − 14), where e and f are the least exponents
+/// of factors that are not 0. A start of exponent g is one of 2^(g − 23).
+#[target_feature(enable = "avx2")]
+fn stays_normal(
+    init: Init<'_, f32>,
+    a: Strided<'_, Pair>,
+    b: Strided<'_, Pair>,
+    c: &mut Tile<'_, f32>,
+) -> bool {
+    /// The exponent 0 in the bits.
+    const BIAS: u32 = 127;
+    // Bits without the sign, twice over: no number but 0 is less than 2⁻¹⁰³.
+    let large = |row: &[f32]| {
+        let least = row.iter().fold(u32::MAX, |least, x| least.min((x.to_bits() << 1).wrapping_sub(1)));
+        least >= ((BIAS - 103) << 24) - 1
+    };
+    let starts = match init {
+        Init::Zero => true,
+        Init::Bias(bias) => large(&bias[..c.cols()]),
+        Init::Accumulate => (0..c.rows()).all(|row| large(c.row(row))),
+    };
+    let a = if a.has_adjacent_columns() { a } else { a.turned() };
+    starts && least_exponent(a) + least_exponent(b) + 126 >= 2 * BIAS + 14
+}
+
+/// The least exponent, as it is in the bits, of the numbers that are not 0; more than any if all are.
+#[target_feature(enable = "avx2")]
+fn least_exponent(pairs: Strided<'_, Pair>) -> u32 {
+    let ones = _mm256_set1_epi16(-1);
+    let mut least = ones;
+    for row in 0..pairs.rows() {
+        for eight in pairs.row(row).chunks(LANES) {
+            let from = eight.as_ptr().cast::<f32>();
+            let mask = first(eight.len());
+            // SAFETY: pairs are as large as f32, and the lanes beyond these are masked.
+            let bits = _mm256_castps_si256(unsafe { load_part(mask, from) });
+            // Twice, so without the sign, and 0 last.
+            let twice = _mm256_add_epi16(bits, bits);
+            least = _mm256_min_epu16(least, _mm256_add_epi16(twice, ones));
+        }
+    }
+    let mut lanes = [0_u16; 2 * LANES];
+    // SAFETY: as many bytes.
+    unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), least) };
+    (u32::from(lanes.into_iter().fold(u16::MAX, u16::min)) + 1) >> 8
+}

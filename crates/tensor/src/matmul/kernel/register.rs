@@ -1,0 +1,137 @@
+//! The register tile over vectors of an instruction set, written once: what differs is in the modules that use it.
+
+/// Writes `tile`: C = init + A·B for one register tile over operands of the element given.
+///
+/// Beside it must be the vector's operations: `LANES`, `Vector`, `Mask`, `first`, `zero`, `splat`, `load`, `load_part`,
+/// `store` and `store_part`. The shapes list the numbers of vectors a row that tiles of so many rows come with. A step of k
+/// is as many passes as told; a pass adds to the vector `sum` the products of what `part` makes of an element of A, in all
+/// lanes of `left`, and of a vector of B, `right`.
+macro_rules! register_tile {
+    (
+        $element:ty, $features:literal, { $($m:literal: [$($n:literal)*],)* }, passes: $passes:literal,
+        part: |$pass:ident, $whole:ident| $part:expr,
+        step: |$sum:ident, $left:ident, $right:ident| $step:expr $(,)?
+    ) => {
+        use super::super::register::forget;
+        use super::*;
+
+        /// C = init + A·B.
+        ///
+        /// # Safety
+        /// The processor has the features. C is of a listed shape, A has as many rows, B as many columns, adjacent ones,
+        /// and A as many columns as B has rows; a bias has at least as many elements as C has columns.
+        pub(in super::super::super) unsafe fn tile(
+            init: Init<'_, f32>,
+            a: Strided<'_, $element>,
+            b: Strided<'_, $element>,
+            c: &mut Tile<'_, f32>,
+        ) {
+            const { assert!(size_of::<$element>() == size_of::<f32>()) };
+            let (rows, cols) = (c.rows(), c.cols());
+            let chain = match (rows, cols.div_ceil(LANES), cols % LANES != 0) {
+                $($(
+                    ($m, $n, false) => chain::<$m, $n, false>,
+                    ($m, $n, true) => chain::<$m, $n, true>,
+                )*)*
+                _ => unreachable!("a register tile of {rows}x{cols}"),
+            };
+            // SAFETY: chosen by the rows and columns of C; the rest is this function's caller's word.
+            unsafe { chain(init, a, b, c) }
+        }
+
+        /// M rows by N vectors; the last vector is partial if `PART`.
+        ///
+        /// # Safety
+        /// As [`tile`], with M rows, and columns that take N vectors.
+        #[target_feature(enable = $features)]
+        unsafe fn chain<const M: usize, const N: usize, const PART: bool>(
+            init: Init<'_, f32>,
+            a: Strided<'_, $element>,
+            b: Strided<'_, $element>,
+            c: &mut Tile<'_, f32>,
+        ) {
+            let steps = a.cols();
+            let (mut elements, row, step) = (a.start().cast::<f32>(), a.row_step(), a.col_step());
+            let (mut vectors, b_step) = (b.start().cast::<f32>(), b.row_step());
+            let (out, c_step) = (c.start(), c.row_step());
+            let tail = first(if PART { c.cols() - (N - 1) * LANES } else { LANES });
+            // Why all of the blocks below are sound: vector j of a row is inside it, or its lanes beyond the row are
+            // masked; rows and steps are those of the operands, by the caller's word. Pointers past the last step are
+            // formed, and not read.
+            let load = |from: *const f32, j: usize| {
+                if PART && j == N - 1 {
+                    // SAFETY: as said above.
+                    unsafe { load_part(tail, from.wrapping_add(j * LANES)) }
+                } else {
+                    // SAFETY: as said above.
+                    unsafe { load(from.wrapping_add(j * LANES)) }
+                }
+            };
+            let mut acc = [[zero(); N]; M];
+            match init {
+                Init::Zero => {}
+                Init::Bias(bias) => {
+                    for j in 0..N {
+                        let bias = load(bias.as_ptr(), j);
+                        for row in &mut acc {
+                            row[j] = bias;
+                        }
+                    }
+                }
+                Init::Accumulate => {
+                    for (i, row) in acc.iter_mut().enumerate() {
+                        for (j, sum) in row.iter_mut().enumerate() {
+                            *sum = load(out.wrapping_add(i * c_step), j);
+                        }
+                    }
+                }
+            }
+            for _ in 0..steps {
+                for $pass in 0..$passes {
+                    if $pass > 0 {
+                        // Read again, not kept: there are no registers for it.
+                        (elements, vectors) = (forget(elements), forget(vectors));
+                    }
+                    let mut rights = [zero(); N];
+                    for (j, right) in rights.iter_mut().enumerate() {
+                        let $whole = load(vectors, j);
+                        *right = $part;
+                    }
+                    for (i, sums) in acc.iter_mut().enumerate() {
+                        // SAFETY: row i of this step of A.
+                        let $whole = splat(unsafe { *elements.wrapping_offset(i as isize * row) });
+                        let $left = $part;
+                        for (sum, $right) in sums.iter_mut().zip(rights) {
+                            let $sum = *sum;
+                            *sum = $step;
+                        }
+                    }
+                }
+                elements = elements.wrapping_offset(step);
+                vectors = vectors.wrapping_offset(b_step);
+            }
+            for (i, row) in acc.into_iter().enumerate() {
+                for (j, sum) in row.into_iter().enumerate() {
+                    let to = out.wrapping_add(i * c_step + j * LANES);
+                    if PART && j == N - 1 {
+                        // SAFETY: the lanes beyond the row are masked.
+                        unsafe { store_part(to, tail, sum) };
+                    } else {
+                        // SAFETY: the vector lies inside the row.
+                        unsafe { store(to, sum) };
+                    }
+                }
+            }
+        }
+    };
+}
+pub(super) use register_tile;
+
+/// The same pointer, of which the compiler does not know that it is the same.
+#[inline(always)]
+#[expect(clippy::pointers_in_nomem_asm_block, reason = "the pointer is not followed")]
+pub(super) fn forget(mut pointer: *const f32) -> *const f32 {
+    // SAFETY: no instruction at all.
+    unsafe { core::arch::asm!("/* {0} */", inout(reg) pointer, options(nomem, nostack, preserves_flags)) };
+    pointer
+}
