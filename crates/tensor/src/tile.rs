@@ -162,6 +162,67 @@ impl<'a, T: Copy> Strided<'a, T> {
     }
 }
 
+/// Shared access to a matrix whose columns lie in panels of W, rows of adjacent elements in each; the last may be narrower.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Panels<'a, T, const W: usize> {
+    /// The first panel.
+    first: Strided<'a, T>,
+    /// Elements from a panel to the next.
+    apart: usize,
+    cols: usize,
+}
+
+impl<'a, T: Copy, const W: usize> Panels<'a, T, W> {
+    /// A matrix of adjacent columns, seen as panels.
+    ///
+    /// # Panics
+    /// If its columns are not adjacent.
+    #[inline]
+    pub(crate) fn lying(matrix: Strided<'a, T>) -> Self {
+        assert!(matrix.has_adjacent_columns(), "rows of the right operand lie in one piece");
+        let cols = matrix.cols();
+        Panels { first: matrix.window(0, matrix.rows(), 0, W.min(cols)), apart: W, cols }
+    }
+
+    /// `rows` rows of panels that begin at `data`, `apart` elements from one to the next.
+    ///
+    /// # Panics
+    /// If they do not fit into `data`, or overlap.
+    #[inline]
+    pub(crate) fn packed(data: &'a [T], rows: usize, cols: usize, apart: usize) -> Self {
+        let last = cols.saturating_sub(1) / W * apart;
+        assert!(
+            rows * W <= apart || cols <= W,
+            "panels of {rows} rows of {W} do not fit into {apart} elements"
+        );
+        let width = cols - cols.saturating_sub(1) / W * W;
+        // Checks the last, which ends last; then the first, which is as tall.
+        Strided::new(&data[last.min(data.len())..], rows, width, W, 1);
+        Panels { first: Strided::new(data, rows, W.min(cols), W, 1), apart, cols }
+    }
+
+    #[inline(always)]
+    pub(crate) fn rows(&self) -> usize {
+        self.first.rows()
+    }
+
+    #[inline(always)]
+    pub(crate) fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The panel of columns `col..col + W`, or those that there are.
+    ///
+    /// # Panics
+    /// If there is no such column, or no panel begins with it.
+    #[inline(always)]
+    pub(crate) fn panel(&self, col: usize) -> Strided<'a, T> {
+        assert!(col < self.cols && col.is_multiple_of(W), "panel at column {col} of {}", self.cols);
+        let start = self.first.start.wrapping_add(col / W * self.apart);
+        Strided { start, cols: W.min(self.cols - col), ..self.first }
+    }
+}
+
 /// Exclusive access to a rectangle of a row-major matrix.
 #[derive(Debug)]
 pub(crate) struct Tile<'a, T> {

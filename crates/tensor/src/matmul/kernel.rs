@@ -14,7 +14,7 @@ mod register;
 use super::panel::Panel;
 use super::turn;
 use crate::isa::{Isa, dispatch};
-use crate::tile::{Strided, Tile};
+use crate::tile::{Panels, Strided, Tile};
 use crate::{Init, Real};
 
 /// Rows of a full register tile.
@@ -29,12 +29,12 @@ pub(crate) trait Kernel: bytemuck::Pod {
     where
         Self: Real;
 
-    /// C = init + A·B for one register tile. Shapes have been checked.
-    fn tile(
+    /// C = init + A·B for a row of register tiles. Shapes have been checked.
+    fn tiles(
         isa: Isa,
         init: Init<'_, Self>,
         a: Strided<'_, Self>,
-        b: Strided<'_, Self>,
+        b: Panels<'_, Self, COLS>,
         c: &mut Tile<'_, Self>,
     );
 
@@ -46,19 +46,27 @@ impl Kernel for f32 {
     type Half = super::panel::Half;
 
     #[inline]
-    fn tile(isa: Isa, init: Init<'_, f32>, a: Strided<'_, f32>, b: Strided<'_, f32>, c: &mut Tile<'_, f32>) {
-        #[cfg(target_arch = "x86_64")]
-        if isa.kind() >= crate::isa::Kind::Avx512 {
-            // SAFETY: an `Isa` of this kind is only made after detecting the features; the shapes fit, as the caller
-            // of this function has checked.
-            return unsafe { avx512::full::tile(init, a, b, c) };
-        }
-        #[cfg(target_arch = "x86_64")]
-        if isa.kind() >= crate::isa::Kind::Avx2 {
-            // SAFETY: as above.
-            return unsafe { avx2::tile(init, a, b, c) };
-        }
-        subtiles(isa, init, a, b, c);
+    fn tiles(
+        isa: Isa,
+        init: Init<'_, f32>,
+        a: Strided<'_, f32>,
+        b: Panels<'_, f32, COLS>,
+        c: &mut Tile<'_, f32>,
+    ) {
+        by_panels(init, a, b, c, |init, a, b, c| {
+            #[cfg(target_arch = "x86_64")]
+            if isa.kind() >= crate::isa::Kind::Avx512 {
+                // SAFETY: an `Isa` of this kind is only made after detecting the features; the shapes fit, as the caller
+                // of this function has checked.
+                return unsafe { avx512::full::tile(init, a, b, c) };
+            }
+            #[cfg(target_arch = "x86_64")]
+            if isa.kind() >= crate::isa::Kind::Avx2 {
+                // SAFETY: as above.
+                return unsafe { avx2::tile(init, a, b, c) };
+            }
+            subtiles(isa, init, a, b, c);
+        });
     }
 
     #[inline]
@@ -82,13 +90,38 @@ impl Kernel for f64 {
     type Half = super::panel::Full;
 
     #[inline]
-    fn tile(isa: Isa, init: Init<'_, f64>, a: Strided<'_, f64>, b: Strided<'_, f64>, c: &mut Tile<'_, f64>) {
-        subtiles(isa, init, a, b, c);
+    fn tiles(
+        isa: Isa,
+        init: Init<'_, f64>,
+        a: Strided<'_, f64>,
+        b: Panels<'_, f64, COLS>,
+        c: &mut Tile<'_, f64>,
+    ) {
+        by_panels(init, a, b, c, |init, a, b, c| subtiles(isa, init, a, b, c));
     }
 
     #[inline]
     fn turn(isa: Isa, from: Strided<'_, f64>, out: &mut [f64], stride: usize) {
         turn::turn_plainly(isa, from, out, stride);
+    }
+}
+
+/// A row of register tiles, one by one. The sums that the next begins with are fetched meanwhile.
+#[inline(always)]
+pub(super) fn by_panels<T: Real, E: Copy>(
+    init: Init<'_, T>,
+    a: Strided<'_, E>,
+    b: Panels<'_, E, COLS>,
+    c: &mut Tile<'_, T>,
+    tile: impl Fn(Init<'_, T>, Strided<'_, E>, Strided<'_, E>, &mut Tile<'_, T>),
+) {
+    let (rows, cols) = (c.rows(), c.cols());
+    for col in (0..cols).step_by(COLS) {
+        let next = col + COLS;
+        if next < cols && matches!(init, Init::Accumulate) {
+            c.prefetch(0, rows, next, COLS.min(cols - next));
+        }
+        tile(init.columns(col), a, b.panel(col), &mut c.window(0, rows, col, COLS.min(cols - col)));
     }
 }
 

@@ -10,7 +10,7 @@ use selvedge_sync::{Team, chunks};
 use super::kernel::{COLS, ROWS};
 use super::panel::{Full, Panel};
 use crate::isa::dispatch;
-use crate::tile::Strided;
+use crate::tile::{Panels, Strided};
 use crate::{Context, Isa, Precision, Real};
 
 /// Elements of a packed right operand of `k` x `cols`.
@@ -59,15 +59,15 @@ pub(super) fn copy_step(k: usize) -> usize {
     k.next_multiple_of(32) + 16
 }
 
-/// Steps `first..first + k` of panel `panel` of a packed right operand of `steps` steps, `cols` columns of it.
-pub(super) fn right_panel<E: Copy>(
+/// Steps `first..first + k` of a packed right operand of `steps` steps: `cols` columns from panel `panel` on.
+pub(super) fn right_panels<E: Copy>(
     packed: &[E],
     steps: usize,
     panel: usize,
     (first, k): (usize, usize),
     cols: usize,
-) -> Strided<'_, E> {
-    Strided::new(&packed[(panel * steps + first) * COLS..], k, cols, COLS, 1)
+) -> Panels<'_, E, COLS> {
+    Panels::packed(&packed[(panel * steps + first) * COLS..], k, cols, steps * COLS)
 }
 
 /// A right operand packed once and used many times, such as a weight while generating.

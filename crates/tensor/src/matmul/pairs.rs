@@ -8,13 +8,13 @@
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
-use super::kernel::{COLS, ROWS};
+use super::kernel::{COLS, ROWS, by_panels};
 use super::turn::turn;
 use crate::Init;
 use crate::isa::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::isa::Kind;
-use crate::tile::{Strided, Tile};
+use crate::tile::{Panels, Strided, Tile};
 
 /// Two bf16: that of the earlier step in the low half.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
@@ -173,26 +173,33 @@ pub(super) fn turn_pairs(isa: Isa, from: Strided<'_, f32>, out: &mut [Pair]) {
     }
 }
 
-/// C = init + A·B for one register tile over pairs. Shapes have been checked.
-pub(super) fn tile(
+/// C = init + A·B for a row of register tiles over pairs. Shapes have been checked.
+pub(super) fn tiles(
     isa: Isa,
     init: Init<'_, f32>,
     a: Strided<'_, Pair>,
-    b: Strided<'_, Pair>,
+    b: Panels<'_, Pair, COLS>,
     c: &mut Tile<'_, f32>,
 ) {
-    #[cfg(target_arch = "x86_64")]
-    if isa.kind() == Kind::Avx512Bf16 {
-        // SAFETY: an `Isa` of this kind is only made after detecting the features; the shapes fit, as the caller of
-        // this function has checked.
-        return unsafe { super::kernel::avx512::half::tile(init, a, b, c) };
-    }
-    #[cfg(target_arch = "x86_64")]
-    if isa.kind() >= Kind::Avx2 {
-        // SAFETY: as above; panels of A are copied so that rows or columns are of adjacent elements.
-        return unsafe { super::kernel::avx2::tile_of_pairs(init, a, b, c) };
-    }
-    let _ = isa;
+    by_panels(init, a, b, c, |init, a, b, c| {
+        #[cfg(target_arch = "x86_64")]
+        if isa.kind() == Kind::Avx512Bf16 {
+            // SAFETY: an `Isa` of this kind is only made after detecting the features; the shapes fit, as the caller of
+            // this function has checked.
+            return unsafe { super::kernel::avx512::half::tile(init, a, b, c) };
+        }
+        #[cfg(target_arch = "x86_64")]
+        if isa.kind() >= Kind::Avx2 {
+            // SAFETY: as above; panels of A are copied so that rows or columns are of adjacent elements.
+            return unsafe { super::kernel::avx2::tile_of_pairs(init, a, b, c) };
+        }
+        let _ = isa;
+        tile(init, a, b, c);
+    });
+}
+
+/// One register tile by plain loops.
+fn tile(init: Init<'_, f32>, a: Strided<'_, Pair>, b: Strided<'_, Pair>, c: &mut Tile<'_, f32>) {
     for row in 0..c.rows() {
         for col in 0..c.cols() {
             let start = match init {

@@ -1,11 +1,11 @@
 //! What a product makes of its operands: elements as they are, or pairs of bf16.
 
-use super::kernel::{self, COLS, ROWS};
+use super::kernel::{COLS, ROWS};
 use super::pack::{collides, copy_rows, copy_step, panel_len};
 use super::pairs::{Pair, convert_rows, interleave_rows, pairs, turn_pairs};
 use super::turn::turn;
 use crate::isa::Isa;
-use crate::tile::{Strided, Tile};
+use crate::tile::{Panels, Strided, Tile};
 use crate::{Init, Real};
 
 /// A form of operands that register tiles read. Steps are counted in the form's own elements.
@@ -35,12 +35,12 @@ pub(crate) trait Panel<T: Real>: 'static {
     /// Packs a right operand into panels of 32 columns.
     fn pack_right(isa: Isa, b: Strided<'_, T>, out: &mut [Self::Element]);
 
-    /// C = init + A·B for one register tile. Shapes have been checked.
-    fn tile(
+    /// C = init + A·B for a row of register tiles. Shapes have been checked.
+    fn tiles(
         isa: Isa,
         init: Init<'_, T>,
         a: Strided<'_, Self::Element>,
-        b: Strided<'_, Self::Element>,
+        b: Panels<'_, Self::Element, COLS>,
         c: &mut Tile<'_, T>,
     );
 }
@@ -100,8 +100,8 @@ impl<T: Real> Panel<T> for Full {
     }
 
     #[inline(always)]
-    fn tile(isa: Isa, init: Init<'_, T>, a: Strided<'_, T>, b: Strided<'_, T>, c: &mut Tile<'_, T>) {
-        T::tile(isa, init, a, b, c);
+    fn tiles(isa: Isa, init: Init<'_, T>, a: Strided<'_, T>, b: Panels<'_, T, COLS>, c: &mut Tile<'_, T>) {
+        T::tiles(isa, init, a, b, c);
     }
 }
 
@@ -157,14 +157,14 @@ impl Panel<f32> for Half {
     }
 
     #[inline(always)]
-    fn tile(
+    fn tiles(
         isa: Isa,
         init: Init<'_, f32>,
         a: Strided<'_, Pair>,
-        b: Strided<'_, Pair>,
+        b: Panels<'_, Pair, COLS>,
         c: &mut Tile<'_, f32>,
     ) {
-        super::pairs::tile(isa, init, a, b, c);
+        super::pairs::tiles(isa, init, a, b, c);
     }
 }
 
@@ -180,36 +180,35 @@ pub(super) fn copied_left<'a, T: Real, P: Panel<T>>(
     Strided::new(&copy[first * ROWS..], a.rows(), steps, 1, ROWS)
 }
 
-/// C = init + A·B for one register tile: at most 12 rows by 32 columns.
+/// C = init + A·B for a row of register tiles: at most 12 rows.
 ///
 /// # Panics
-/// On shapes that do not fit, and on a right operand whose rows are not of adjacent elements.
+/// On shapes that do not fit.
 #[inline]
-pub(crate) fn tile_chain<T: Real, P: Panel<T>>(
+pub(super) fn row_of_tiles<T: Real, P: Panel<T>>(
     isa: Isa,
     init: Init<'_, T>,
     a: Strided<'_, P::Element>,
-    b: Strided<'_, P::Element>,
+    b: Panels<'_, P::Element, COLS>,
     c: &mut Tile<'_, T>,
 ) {
     let (rows, cols) = (c.rows(), c.cols());
     assert!(
-        a.rows() == rows && a.cols() == b.rows() && b.cols() == cols && rows <= ROWS && cols <= COLS,
-        "register tile {rows}x{cols} of {a:?} and {b:?}"
+        a.rows() == rows && a.cols() == b.rows() && b.cols() == cols && rows <= ROWS,
+        "register tiles {rows}x{cols} of {a:?} and {b:?}"
     );
-    assert!(b.has_adjacent_columns(), "rows of the right operand lie in one piece: {b:?}");
     if let Init::Bias(bias) = init {
         assert!(bias.len() >= cols, "{} biases for {cols} columns", bias.len());
     }
     if rows > 0 && cols > 0 {
-        P::tile(isa, init, a, b, c);
+        P::tiles(isa, init, a, b, c);
     }
 }
 
 /// C = init + A·B on the calling thread, register tile by register tile, both operands where they lie.
 ///
 /// # Panics
-/// As [`tile_chain`].
+/// On shapes that do not fit, and on a right operand whose rows are not of adjacent elements.
 pub(crate) fn block<T: Real>(
     isa: Isa,
     init: Init<'_, T>,
@@ -218,14 +217,10 @@ pub(crate) fn block<T: Real>(
     c: &mut Tile<'_, T>,
 ) {
     let (rows, cols, k) = (c.rows(), c.cols(), a.cols());
-    for row in (0..rows).step_by(kernel::ROWS) {
-        let height = kernel::ROWS.min(rows - row);
-        let left = a.window(row, height, 0, k);
-        for col in (0..cols).step_by(COLS) {
-            let width = COLS.min(cols - col);
-            let right = b.window(0, k, col, width);
-            let init = init.columns(col);
-            tile_chain::<T, Full>(isa, init, left, right, &mut c.window(row, height, col, width));
-        }
+    let b = Panels::lying(b);
+    for row in (0..rows).step_by(ROWS) {
+        let height = ROWS.min(rows - row);
+        let a = a.window(row, height, 0, k);
+        row_of_tiles::<T, Full>(isa, init, a, b, &mut c.window(row, height, 0, cols));
     }
 }

@@ -7,11 +7,11 @@
 use ndarray::{ArrayView2, ArrayViewMut2};
 
 use super::kernel::{COLS, ROWS};
-use super::pack::{Packed, pack_left_by, pack_right_by, panel_len, right_len, right_panel};
-use super::panel::{Full, Panel, copied_left, tile_chain};
+use super::pack::{Packed, pack_left_by, pack_right_by, panel_len, right_len, right_panels};
+use super::panel::{Full, Panel, copied_left, row_of_tiles};
 use super::plan::{Packing, Plan};
 use crate::context::carve;
-use crate::tile::{Beside, Grid, Strided, Tile};
+use crate::tile::{Beside, Grid, Panels, Strided, Tile};
 use crate::{Context, Isa, Precision, Real};
 
 /// What the chain of each output element starts from.
@@ -269,7 +269,6 @@ impl<T: Real, P: Panel<T>> Product<'_, T, P> {
         loop {
             let depth = self.plan.depth.min(k - k0);
             let last = k0 + depth == k;
-            let reads_c = k0 > 0 || matches!(init, Init::Accumulate);
             // Of a packed operand steps are those of the form.
             let (step, steps) = (P::steps(k0), P::steps(depth));
             let (mut right, mut right_at) = (self.right, (first_col, step));
@@ -278,6 +277,14 @@ impl<T: Real, P: Panel<T>> Product<'_, T, P> {
                 P::pack_right(self.isa, b.window(k0, depth, first_col, cols), block);
                 (right, right_at) = (Source::Packed(block, steps), (0, 0));
             }
+            let b = match right {
+                Source::Lies(b) => P::lies(b.window(k0, depth, first_col, cols)).map(Panels::lying),
+                Source::Packed(data, k) => {
+                    Some(right_panels(data, k, right_at.0 / COLS, (right_at.1, steps), cols))
+                }
+            };
+            let b = b.expect("what cannot be read where it lies has been packed");
+            let init = init.at(k0);
             for row in (0..rows).step_by(ROWS) {
                 let height = ROWS.min(rows - row);
                 let place = (first_row + row, first_col);
@@ -285,26 +292,11 @@ impl<T: Real, P: Panel<T>> Product<'_, T, P> {
                     then.prepare(place, (height, cols));
                 }
                 let a = self.left_panel(first_row + row, height, (k0, depth), panel);
-                for col in (0..cols).step_by(COLS) {
-                    let width = COLS.min(cols - col);
-                    // The next tile, so that its sums are there when its chains begin.
-                    if !reads_c {
-                        // Nothing to be read.
-                    } else if col + COLS < cols {
-                        c.prefetch(row, height, col + COLS, COLS.min(cols - col - COLS));
-                    } else if row + ROWS < rows {
-                        c.prefetch(row + ROWS, ROWS.min(rows - row - ROWS), 0, COLS.min(cols));
-                    }
-                    let b = match right {
-                        Source::Lies(b) => P::lies(b.window(k0, depth, first_col + col, width)),
-                        Source::Packed(data, k) => {
-                            let panel = (right_at.0 + col) / COLS;
-                            Some(right_panel(data, k, panel, (right_at.1, steps), width))
-                        }
-                    };
-                    let b = b.expect("what cannot be read where it lies has been packed");
-                    let init = init.columns(col).at(k0);
-                    tile_chain::<T, P>(self.isa, init, a, b, &mut c.window(row, height, col, width));
+                row_of_tiles::<T, P>(self.isa, init, a, b, &mut c.window(row, height, 0, cols));
+                let next = row + ROWS;
+                if next < rows && matches!(init, Init::Accumulate) {
+                    // What the next row of tiles begins with; the rest is fetched from tile to tile.
+                    c.prefetch(next, ROWS.min(rows - next), 0, COLS.min(cols));
                 }
                 if last {
                     let beside = beside.as_mut().map(|tile| tile.whole_rows(row, height));
