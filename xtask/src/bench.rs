@@ -36,7 +36,7 @@ what the machine does changes both.
 
 Examples:
   cargo xtask bench
-  cargo xtask bench --only kernels --rounds 1 --out /tmp/kernels
+  cargo xtask bench --only kernels --rounds 1 --out kernels
   cargo xtask bench --only training --peers
 ",
     run,

@@ -119,7 +119,7 @@ impl Chart {
             let (x, y) = (LEFT + (at as f64 + 0.5) * each, ground + 14.0);
             let _ = writeln!(
                 svg,
-                "<text transform=\"translate({x:.1} {y:.1}) rotate(-30)\" text-anchor=\"end\">{}</text>",
+                "<text transform=\"translate({x:.1} {y:.1}) rotate(-45)\" text-anchor=\"end\">{}</text>",
                 escaped(place)
             );
         }
