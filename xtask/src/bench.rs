@@ -31,7 +31,7 @@ Options:
   --python PATH  a Python that has PyTorch [default: .venv-pytorch/bin/python, if it is there]
   --out FOLDER   where the reports go [default: docs/benchmarks]
 
-All takes about an hour. Nothing else should run on the machine meanwhile; peers are run in turn with Selvedge, so that
+All takes half an hour to an hour. Nothing else should run on the machine meanwhile; peers are run in turn with Selvedge, so that
 what the machine does changes both.
 
 Examples:
