@@ -69,8 +69,11 @@ impl Sizes {
             batch,
             shards: scale.shards.min(batch),
         };
-        // 200,000 tokens of data must hold a sequence, and there must be a token to draw.
-        ensure!(sized.vocab > 0 && (1..100_000).contains(&context), "no such vocabulary or context");
+        let Scale { layers, heads, channels, vocab, .. } = sized;
+        let all = [layers, heads, channels, context, batch, vocab];
+        ensure!(all.iter().all(|size| *size > 0), "sizes are at least 1, not {all:?}");
+        // The data are 200,000 tokens.
+        ensure!(context < 100_000, "--context is below 100000, not {context}");
         Ok(sized)
     }
 }
