@@ -1,4 +1,4 @@
-//! Training steps of the reference jobs in burn, on its CPU backend `flex`: GPT-2 wiring, tied head, dropout 0, its own
+//! Training steps in burn, on its CPU backend `flex`: GPT-2 wiring, tied head, dropout 0, its own
 //! AdamW, f32.
 
 use anyhow::ensure;
@@ -94,7 +94,7 @@ impl Gpt2 {
 
 fn main() -> anyhow::Result<()> {
     let args = args()?;
-    let (shape, device) = (args.work.shape(), Device::flex().autodiff());
+    let (shape, device) = (args.shape, Device::flex().autodiff());
     let (b, t) = (shape.batch, shape.context);
     // Each step takes the model and gives it back.
     let mut held = Some(Gpt2::new(shape, &device));

@@ -1,4 +1,4 @@
-//! Training steps of the reference jobs in candle: GPT-2 wiring, tied head, dropout 0, its own AdamW, f32.
+//! Training steps in candle: GPT-2 wiring, tied head, dropout 0, its own AdamW, f32.
 //!
 //! candle's fused layer norm and softmax have no backward and cut the gradients of what is below them, so these are composed
 //! of operations that have one; every parameter is checked to get a gradient.
@@ -110,7 +110,7 @@ impl Gpt2 {
 
 fn main() -> anyhow::Result<()> {
     let args = args()?;
-    let (shape, device) = (args.work.shape(), Device::Cpu);
+    let (shape, device) = (args.shape, Device::Cpu);
     let (b, t) = (shape.batch, shape.context);
     let map = VarMap::new();
     let model = Gpt2::new(shape, VarBuilder::from_varmap(&map, DType::F32, &device))?;

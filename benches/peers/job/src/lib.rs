@@ -1,48 +1,34 @@
-//! What the peers' programs share: the reference jobs T1–T4, their random tokens, the clock, and the line of JSON.
+//! What the peers' programs share: sizes of a training job, its random tokens, the clock, and the line of JSON.
 
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use clap::{Parser, ValueEnum};
-
-/// A reference job, as docs/benchmarks.md has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "UPPER")]
-pub enum Work {
-    T1,
-    T2,
-    T3,
-    T4,
-}
+use clap::Parser;
 
 /// Model and batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
 pub struct Shape {
+    #[arg(long)]
     pub layers: usize,
+    #[arg(long)]
     pub heads: usize,
+    #[arg(long)]
     pub channels: usize,
+    /// Tokens a sequence
+    #[arg(long)]
     pub context: usize,
+    /// Sequences a step
+    #[arg(long)]
     pub batch: usize,
+    #[arg(long)]
     pub vocab: usize,
-}
-
-impl Work {
-    pub fn shape(self) -> Shape {
-        let gpt2 = Shape { layers: 12, heads: 12, channels: 768, context: 64, batch: 4, vocab: 50257 };
-        match self {
-            Work::T1 => Shape { layers: 4, heads: 4, channels: 128, context: 64, batch: 12, vocab: 65 },
-            Work::T2 => Shape { layers: 6, heads: 6, channels: 384, context: 256, batch: 8, vocab: 256 },
-            Work::T3 => gpt2,
-            Work::T4 => Shape { context: 1024, batch: 1, ..gpt2 },
-        }
-    }
 }
 
 /// Measures training steps in f32: forward, backward and AdamW.
 #[derive(Debug, Parser)]
 pub struct Args {
-    #[arg(long, value_enum)]
-    pub work: Work,
+    #[command(flatten)]
+    pub shape: Shape,
     /// Must be the value of RAYON_NUM_THREADS too, which is read when threads start
     #[arg(long, default_value_t = 2)]
     pub threads: usize,
@@ -55,10 +41,13 @@ pub struct Args {
 /// The arguments, checked.
 ///
 /// # Errors
-/// If there are no steps, or the environment says another number of threads.
+/// If there are no steps, a size is 0, heads do not divide channels, or the environment says another number of threads.
 pub fn args() -> anyhow::Result<Args> {
     let args = Args::parse();
     ensure!(args.threads > 0 && args.steps > 0, "--threads and --steps are at least 1");
+    let Shape { layers, heads, channels, context, batch, vocab } = args.shape;
+    ensure!(layers * heads * channels * context * batch * vocab > 0, "sizes are at least 1");
+    ensure!(channels.is_multiple_of(heads), "{heads} heads do not divide {channels} channels");
     let said = std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse().ok());
     ensure!(said == Some(args.threads), "set RAYON_NUM_THREADS={}: the value of --threads", args.threads);
     Ok(args)
@@ -70,7 +59,7 @@ pub fn args() -> anyhow::Result<Args> {
 /// # Errors
 /// That of `step`; if the loss becomes NaN.
 pub fn measure(args: &Args, mut step: impl FnMut(&[u32]) -> anyhow::Result<f32>) -> anyhow::Result<()> {
-    let shape = args.work.shape();
+    let shape = args.shape;
     let mut state = 1_u64;
     let mut draw = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -88,7 +77,6 @@ pub fn measure(args: &Args, mut step: impl FnMut(&[u32]) -> anyhow::Result<f32>)
     measured.sort_by(f64::total_cmp);
     let rate = (shape.batch * shape.context) as f64 / measured[measured.len() / 2];
     let line = serde_json::json!({
-        "work": format!("{:?}", args.work),
         "dtype": "f32",
         "threads": args.threads,
         "tokens_per_s": (rate * 10.0).round() / 10.0,

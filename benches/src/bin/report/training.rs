@@ -1,9 +1,10 @@
 //! Training steps of the reference jobs: Selvedge, PyTorch, and with `--peers` candle and burn, in turn.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 
 use selvedge_benches::median;
+use selvedge_benches::reference::{Scale, Work};
 use serde::Deserialize;
 
 use crate::Wish;
@@ -12,7 +13,7 @@ use crate::machine::locked;
 use crate::page::{Page, decimal, percent, whole};
 use crate::run::{Job, Progress};
 
-const WORKS: [&str; 4] = ["T1", "T2", "T3", "T4"];
+const WORKS: [Work; 4] = [Work::T1, Work::T2, Work::T3, Work::T4];
 /// What Selvedge runs in, and PyTorch's way to the same: its own way is the fastest it has for each.
 const WAYS: [(&str, &str); 2] = [("f32", "eager"), ("bf16", "compiled")];
 
@@ -28,7 +29,7 @@ enum Who {
 /// What one start of a program measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
-    work: &'static str,
+    work: Work,
     dtype: &'static str,
     who: Who,
 }
@@ -42,13 +43,13 @@ struct Row {
 }
 
 /// Steps to measure, steps before, and seconds that a step takes Selvedge in f32.
-fn steps(work: &str, smoke: bool) -> (u64, u64, f64) {
+fn steps(work: Work, smoke: bool) -> (u64, u64, f64) {
     match work {
         _ if smoke => (2, 1, 0.1),
-        "T1" => (200, 20, 0.03),
-        "T2" => (12, 3, 0.8),
-        "T3" => (8, 2, 1.3),
-        _ => (4, 1, 5.0),
+        Work::T1 => (200, 20, 0.03),
+        Work::T2 => (12, 3, 0.8),
+        Work::T3 => (8, 2, 1.3),
+        Work::T4 => (4, 1, 5.0),
     }
 }
 
@@ -63,27 +64,27 @@ pub(crate) fn jobs(wish: &Wish<'_>) -> Vec<Job<Key>> {
             for round in 1..=wish.rounds {
                 let mut job = |who, command: Command, cost: f64, (steps, warmup): (u64, u64)| {
                     let mut command = command;
-                    command.args(["--work", work, "--threads", "2"]);
+                    command.args(["--threads", "2"]);
                     command.args(["--steps", &steps.to_string(), "--warmup", &warmup.to_string()]);
                     let label =
-                        format!("training, {work} in {dtype}, round {round} of {}: {who:?}", wish.rounds);
+                        format!("training, {work:?} in {dtype}, round {round} of {}: {who:?}", wish.rounds);
                     let seconds = 1.0 + cost * seconds * (steps + warmup) as f64;
                     jobs.push(Job { key: Key { work, dtype, who }, label, seconds, command });
                 };
                 let mut ours = Command::new(&programs.training);
-                ours.args(["--dtype", dtype]);
+                ours.args(["--work", &format!("{work:?}"), "--dtype", dtype]);
                 job(Who::Selvedge, ours, 1.0, (steps, warmup));
                 if let Some(mut theirs) = programs.script("train_step.py") {
-                    theirs.args(["--dtype", dtype, "--mode", mode]);
+                    theirs.args(["--work", &format!("{work:?}"), "--dtype", dtype, "--mode", mode]);
                     // Loading and compiling take PyTorch longer than a small work's steps.
-                    let cost = if work == "T1" { 4.0 } else { 1.8 };
+                    let cost = if work == Work::T1 { 4.0 } else { 1.8 };
                     job(Who::PyTorch, theirs, cost, (steps, warmup));
                 }
                 // Some ten and five times as slow as Selvedge: fewer steps, and the small works alone.
-                let small = dtype == "f32" && matches!(work, "T1" | "T2");
+                let small = dtype == "f32" && matches!(work, Work::T1 | Work::T2);
                 let peers = [(Who::Candle, &programs.candle, 8.0), (Who::Burn, &programs.burn, 5.0)];
                 for (who, path, cost) in peers.into_iter().filter(|_| small) {
-                    if let Some(command) = path.as_ref().map(peer) {
+                    if let Some(command) = path.as_ref().map(|path| peer(path, work.scale())) {
                         job(who, command, cost, (steps.div_ceil(4), warmup.div_ceil(4)));
                     }
                 }
@@ -94,8 +95,18 @@ pub(crate) fn jobs(wish: &Wish<'_>) -> Vec<Job<Key>> {
 }
 
 /// A program of benches/peers, whose threads are rayon's.
-fn peer(path: &PathBuf) -> Command {
+fn peer(path: &Path, scale: Scale) -> Command {
     let mut command = Command::new(path);
+    let Scale { layers, heads, channels, context, batch, vocab, .. } = scale;
+    let sizes = [
+        ("layers", layers),
+        ("heads", heads),
+        ("channels", channels),
+        ("context", context),
+        ("batch", batch),
+        ("vocab", vocab),
+    ];
+    command.args(sizes.map(|(name, size)| format!("--{name}={size}")));
     command.env("RAYON_NUM_THREADS", "2");
     command
 }
@@ -160,7 +171,7 @@ const SPEED: fn(&Row) -> f64 = |row| row.tokens_per_s;
 const MEMORY: fn(&Row) -> f64 = |row| row.peak_rss_mib;
 
 /// Works that were measured.
-fn works(measured: &[(Key, Row)]) -> impl Iterator<Item = &'static str> {
+fn works(measured: &[(Key, Row)]) -> impl Iterator<Item = Work> {
     WORKS.into_iter().filter(|work| measured.iter().any(|(key, _)| key.work == *work))
 }
 
@@ -180,7 +191,7 @@ fn beside_pytorch(page: &mut Page, measured: &[(Key, Row)]) {
             let ratios = ratios(&our_speed, &their_speed);
             let memory = median(our_memory.clone()) / median(their_memory.clone());
             table.push(vec![
-                work.into(),
+                format!("{work:?}"),
                 format!("{dtype}, {mode}"),
                 whole(median(our_speed)),
                 if their_speed.is_empty() { "not there".into() } else { whole(median(their_speed)) },
@@ -190,7 +201,7 @@ fn beside_pytorch(page: &mut Page, measured: &[(Key, Row)]) {
                 whole(median(their_memory)),
                 percent(memory),
             ]);
-            places.push(format!("{work}, {dtype}, {mode}"));
+            places.push(format!("{work:?}, {dtype}, {mode}"));
             speeds.push(median(ratios));
             memories.push(memory);
         }
@@ -217,7 +228,7 @@ fn fastest(page: &mut Page, measured: &[(Key, Row)]) {
         let ours = rounds(measured, Key { work, dtype: "f32", who: Who::Selvedge }, SPEED);
         let theirs = rounds(measured, Key { work, dtype: "bf16", who: Who::PyTorch }, SPEED);
         let ratio = median(ours) / median(theirs);
-        vec![work.to_owned(), decimal(ratio, 2)]
+        vec![format!("{work:?}"), decimal(ratio, 2)]
     });
     page.table(&["work", "ratio of the medians"], &rows.collect::<Vec<_>>());
 }
@@ -233,7 +244,7 @@ fn beside_peer(page: &mut Page, measured: &[(Key, Row)], who: Who, name: &str) {
         let ratios = ratios(&ours, &theirs);
         let memory = [Who::Selvedge, who].map(|who| median(of(who, MEMORY)));
         table.push(vec![
-            work.to_owned(),
+            format!("{work:?}"),
             whole(median(ours)),
             whole(median(theirs)),
             list(&ratios),
@@ -256,7 +267,7 @@ mod tests {
     fn rounds_are_compared_in_pairs() {
         let row = |who, speed| {
             let line = format!(r#"{{"tokens_per_s": {speed}, "peak_rss_mib": 5, "work": "T1"}}"#);
-            (Key { work: "T1", dtype: "f32", who }, serde_json::from_str::<Row>(&line).unwrap())
+            (Key { work: Work::T1, dtype: "f32", who }, serde_json::from_str::<Row>(&line).unwrap())
         };
         let measured = [
             row(Who::Selvedge, 30.0),
@@ -264,9 +275,9 @@ mod tests {
             row(Who::Selvedge, 15.0),
             row(Who::PyTorch, 10.0),
         ];
-        let of = |who| rounds(&measured, Key { work: "T1", dtype: "f32", who }, SPEED);
+        let of = |who| rounds(&measured, Key { work: Work::T1, dtype: "f32", who }, SPEED);
         assert_eq!(ratios(&of(Who::Selvedge), &of(Who::PyTorch)), [1.5, 1.5]);
-        assert_eq!(works(&measured).collect::<Vec<_>>(), ["T1"]);
+        assert_eq!(works(&measured).collect::<Vec<_>>(), [Work::T1]);
         let mut page = Page::new("training", "Training", "");
         beside_pytorch(&mut page, &measured);
         let folder = tempfile::tempdir().unwrap();
