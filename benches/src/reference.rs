@@ -24,7 +24,7 @@ pub enum Work {
     T4,
 }
 
-/// All that a trainer needs for a [`Work`].
+/// All that a trainer needs for a [`Scale`].
 #[derive(Debug)]
 pub struct Job {
     /// The model.
@@ -37,30 +37,90 @@ pub struct Job {
     pub loader: Loader,
 }
 
+/// A model of GPT-2's wiring, and what a step of its training takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scale {
+    /// Blocks.
+    pub layers: usize,
+    /// Heads a block.
+    pub heads: usize,
+    /// Width; a multiple of the heads.
+    pub channels: usize,
+    /// Tokens there are.
+    pub vocab: usize,
+    /// Positions that the model knows; at least `context`.
+    pub positions: usize,
+    /// Tokens a sequence.
+    pub context: usize,
+    /// Sequences a step.
+    pub batch: usize,
+    /// Parts of a batch that have gradients of their own.
+    pub shards: usize,
+}
+
 impl Work {
-    /// Model, sequences a step, tokens a sequence, shards.
-    fn shape(self) -> (Config, usize, usize, usize) {
-        let gpt2 = Config::gpt2(50257, 1024, 12, 12, 768);
+    /// Its sizes.
+    pub fn scale(self) -> Scale {
+        // One shard: a second set of gradients of 124 M parameters would not pay.
+        let gpt2 = Scale {
+            layers: 12,
+            heads: 12,
+            channels: 768,
+            vocab: 50257,
+            positions: 1024,
+            context: 64,
+            batch: 4,
+            shards: 1,
+        };
         match self {
-            Work::T1 => (Config::gpt2(65, 64, 4, 4, 128), 12, 64, 2),
-            Work::T2 => (Config::gpt2(256, 256, 6, 6, 384), 8, 256, 2),
-            // One shard: a second set of gradients of 124 M parameters would not pay.
-            Work::T3 => (gpt2, 4, 64, 1),
-            Work::T4 => (gpt2, 1, 1024, 1),
+            Work::T1 => Scale {
+                layers: 4,
+                heads: 4,
+                channels: 128,
+                vocab: 65,
+                positions: 64,
+                context: 64,
+                batch: 12,
+                shards: 2,
+            },
+            Work::T2 => Scale {
+                layers: 6,
+                heads: 6,
+                channels: 384,
+                vocab: 256,
+                positions: 256,
+                context: 256,
+                batch: 8,
+                shards: 2,
+            },
+            Work::T3 => gpt2,
+            Work::T4 => Scale { context: 1024, batch: 1, ..gpt2 },
         }
     }
 
+    /// [`Scale::job`] of its sizes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Scale::job`].
+    pub fn job(self, threads: usize, steps: u64, folder: &Path) -> anyhow::Result<Job> {
+        self.scale().job(threads, steps, folder)
+    }
+}
+
+impl Scale {
     /// The job on `threads` threads for `steps` steps; its tokens lie in `folder`.
     ///
     /// # Errors
     ///
     /// When the tokens cannot be written or read, or no thread can be had for the loader.
     pub fn job(self, threads: usize, steps: u64, folder: &Path) -> anyhow::Result<Job> {
-        let (config, batch, context, shards) = self.shape();
+        let Scale { layers, heads, channels, vocab, positions, context, batch, shards } = self;
+        let config = Config::gpt2(vocab, positions, layers, heads, channels);
         let path = folder.join("bench.tokens");
-        let mut writer = TokenWriter::create(&path, u32::try_from(config.vocab)?, [0; 32])?;
+        let mut writer = TokenWriter::create(&path, u32::try_from(vocab)?, [0; 32])?;
         let rng = CounterRng::new(1, 0);
-        let ids: Vec<u32> = (0..200_000).map(|i| (rng.at(i) % config.vocab as u64) as u32).collect();
+        let ids: Vec<u32> = (0..200_000).map(|i| (rng.at(i) % vocab as u64) as u32).collect();
         writer.push(&ids, 0)?;
         writer.finish()?;
         let tokens = Arc::new(TokenFile::open(&path)?);

@@ -28,6 +28,12 @@ pub(crate) fn metadata(args: &[&str]) -> Result<Value> {
     serde_json::from_slice(&output).context("cargo metadata printed something that is not JSON")
 }
 
+/// The folder of the workspace's build products.
+pub(crate) fn target() -> Result<PathBuf> {
+    let metadata = metadata(&["--no-deps"])?;
+    metadata["target_directory"].as_str().map(PathBuf::from).context("cargo metadata names no target folder")
+}
+
 /// The target triple of this machine's compiler, such as `x86_64-unknown-linux-gnu`.
 pub(crate) fn host() -> Result<String> {
     let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));

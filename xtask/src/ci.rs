@@ -2,7 +2,7 @@
 
 use crate::args::Args;
 use crate::table::table;
-use crate::{Command, binary, cargo, cross, loom, race, shuttle, test, tidy};
+use crate::{Command, bench, binary, cargo, cross, loom, race, shuttle, test, tidy};
 use anyhow::{Context, Result};
 use std::ffi::OsString;
 use std::process::{self, ExitCode};
@@ -14,8 +14,8 @@ pub(crate) const COMMAND: Command = Command {
     help: "\
 Runs, in this order, and stops at the first that fails:
 
-  fmt      cargo fmt --all --check
-  clippy   cargo clippy --workspace --all-targets -- -D warnings
+  fmt      cargo fmt --all --check, in the workspaces of their own in benches too
+  clippy   cargo clippy --workspace --all-targets -- -D warnings, and of benches/products
   aarch64  cargo check of the kernels and models for 64-bit ARM, warnings denied; adds the target with rustup where it is
            missing, and says SKIPPED where it cannot be had
   tidy     cargo xtask tidy
@@ -26,6 +26,7 @@ Runs, in this order, and stops at the first that fails:
   race     cargo xtask race --smoke; says SKIPPED where the machine cannot have ThreadSanitizer's compiler
   check    cargo xtask check
   job      the main job in small: cargo xtask train and generate on the default corpus
+  bench    cargo xtask bench --smoke
 
 Usage: cargo xtask ci
 
@@ -39,10 +40,18 @@ Examples:
 type Step = (&'static str, fn() -> Result<Option<String>>);
 
 const STEPS: &[Step] = &[
-    ("fmt", || whole(cargo::run(cargo::cargo().args(["fmt", "--all", "--check"])))),
+    ("fmt", || {
+        let manifests = ["Cargo.toml", "benches/products/Cargo.toml", "benches/peers/Cargo.toml"];
+        whole(manifests.into_iter().try_for_each(|manifest| {
+            cargo::run(cargo::cargo().args(["fmt", "--all", "--check", "--manifest-path", manifest]))
+        }))
+    }),
     ("clippy", || {
-        let args = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
-        whole(cargo::run(cargo::cargo().args(args)))
+        let deny = ["--", "--deny", "warnings"];
+        let all = ["clippy", "--workspace", "--all-targets"];
+        cargo::run(cargo::cargo().args(all).args(deny))?;
+        let products = ["clippy", "--all-targets"];
+        whole(cargo::run(bench::outside("products", &products)?.args(deny)))
     }),
     ("aarch64", cross::check),
     ("tidy", || whole(tidy::check())),
@@ -60,6 +69,7 @@ const STEPS: &[Step] = &[
         whole(cargo::run(check.arg("check").current_dir(cargo::root())))
     }),
     ("job", || whole(binary::main_job())),
+    ("bench", || whole(bench::smoke())),
 ];
 
 /// A step that leaves nothing out.

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 
 mod args;
+mod bench;
 mod binary;
 mod cargo;
 mod checker;
@@ -42,6 +43,7 @@ const COMMANDS: &[Command] = &[
     loom::COMMAND,
     shuttle::COMMAND,
     race::COMMAND,
+    bench::COMMAND,
     tidy::COMMAND,
     goldens::COMMAND,
     ci::COMMAND,
@@ -129,7 +131,7 @@ mod tests {
 
     #[test]
     fn commands_that_take_no_such_argument_say_so() {
-        for name in ["tidy", "ci", "loom", "shuttle", "race", "goldens"] {
+        for name in ["tidy", "ci", "loom", "shuttle", "race", "bench", "goldens"] {
             let error = dispatch(name, vec!["--nonsense".into()]).unwrap_err();
             assert!(error.is::<Usage>(), "{name}: {error:#}");
             assert!(error.to_string().contains("--nonsense"), "{name}: {error:#}");

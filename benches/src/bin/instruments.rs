@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use clap::Parser;
+use selvedge_benches::median;
 use selvedge_benches::reference::{Job, Work};
 use selvedge_sync::lock::Mutex;
 use selvedge_sync::{Semaphore, Team, bounded};
@@ -170,11 +171,6 @@ fn steps(work: Work, pairs: u64) -> anyhow::Result<()> {
         ratios.len(),
     );
     Ok(())
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn compare(bare: &Path, rounds: usize) -> anyhow::Result<()> {

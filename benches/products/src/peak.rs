@@ -1,0 +1,95 @@
+//! The most multiply-adds a second that the machine's cores do out of registers, measured between the products.
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "calls functions compiled for detected features")
+)]
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use selvedge_sync::{Team, items};
+
+use crate::Dtype;
+
+/// Independent sums: more than a multiply-add has cycles from its start to its result, times two ports.
+#[cfg(target_arch = "x86_64")]
+const SUMS: usize = 12;
+/// Turns of the loop between two looks at the clock: some 0.1 ms.
+const TURNS: usize = 30_000;
+
+/// A loop of nothing but multiply-adds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peak {
+    run: fn(usize) -> f32,
+    /// Operations of one turn of the loop.
+    operations: usize,
+}
+
+impl Peak {
+    /// The fastest loop that this machine has for the dtype, if it is one of those written here: AVX-512, and AVX-512
+    /// BF16.
+    pub(crate) fn of(dtype: Dtype) -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        match dtype {
+            Dtype::F32 if is_x86_feature_detected!("avx512f") => {
+                // SAFETY: the feature has just been detected.
+                return Some(Self { run: |turns| unsafe { multiply_adds(turns) }, operations: SUMS * 32 });
+            }
+            Dtype::Bf16 if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16") => {
+                // SAFETY: both features have just been detected.
+                return Some(Self { run: |turns| unsafe { dot_products(turns) }, operations: SUMS * 64 });
+            }
+            _ => {}
+        }
+        let _ = dtype;
+        None
+    }
+
+    /// G operations a second of all threads of the team, each busy for `time` at least.
+    pub(crate) fn measure(&self, team: &Team, time: Duration) -> f64 {
+        let mut turns = vec![0; team.threads()];
+        let began = Instant::now();
+        team.parallel_parts(items(&mut turns), |_, turns| {
+            let began = Instant::now();
+            while *turns == 0 || began.elapsed() < time {
+                black_box((self.run)(black_box(TURNS)));
+                *turns += TURNS;
+            }
+        });
+        // By the time of all: a thread that came late shows as a lower rate, not as work that two did at once.
+        (turns.iter().sum::<usize>() * self.operations) as f64 / began.elapsed().as_secs_f64() / 1e9
+    }
+}
+
+/// Multiply-adds of 16 lanes of f32.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn multiply_adds(turns: usize) -> f32 {
+    use core::arch::x86_64::{_mm512_fmadd_ps, _mm512_reduce_add_ps, _mm512_set1_ps};
+    let (factor, addend) = (_mm512_set1_ps(black_box(0.5)), _mm512_set1_ps(black_box(1.0)));
+    let mut sums = [addend; SUMS];
+    for _ in 0..turns {
+        for sum in &mut sums {
+            *sum = _mm512_fmadd_ps(*sum, factor, addend);
+        }
+    }
+    sums.map(|sum| _mm512_reduce_add_ps(sum)).iter().sum()
+}
+
+/// Sums of two products of bf16, in 16 lanes.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn dot_products(turns: usize) -> f32 {
+    use core::arch::x86_64::{
+        _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_reduce_add_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    };
+    let (x, y) = (_mm512_set1_ps(black_box(0.5)), _mm512_set1_ps(black_box(-0.5)));
+    let (left, right) = (_mm512_cvtne2ps_pbh(x, y), _mm512_cvtne2ps_pbh(x, x));
+    let mut sums = [_mm512_setzero_ps(); SUMS];
+    for _ in 0..turns {
+        for sum in &mut sums {
+            *sum = _mm512_dpbf16_ps(*sum, left, right);
+        }
+    }
+    sums.map(|sum| _mm512_reduce_add_ps(sum)).iter().sum()
+}
