@@ -270,20 +270,20 @@ mod tests {
             (Key { work: Work::T1, dtype: "f32", who }, serde_json::from_str::<Row>(&line).unwrap())
         };
         let measured = [
-            row(Who::Selvedge, 30.0),
+            row(Who::Selvedge, 32.0),
             row(Who::PyTorch, 20.0),
-            row(Who::Selvedge, 15.0),
+            row(Who::Selvedge, 16.0),
             row(Who::PyTorch, 10.0),
         ];
         let of = |who| rounds(&measured, Key { work: Work::T1, dtype: "f32", who }, SPEED);
-        assert_eq!(ratios(&of(Who::Selvedge), &of(Who::PyTorch)), [1.5, 1.5]);
+        assert_eq!(ratios(&of(Who::Selvedge), &of(Who::PyTorch)), [1.6, 1.6]);
         assert_eq!(works(&measured).collect::<Vec<_>>(), [Work::T1]);
         let mut page = Page::new("training", "Training", "");
         beside_pytorch(&mut page, &measured);
         let folder = tempfile::tempdir().unwrap();
         page.write(folder.path()).unwrap();
         let text = std::fs::read_to_string(folder.path().join("training.md")).unwrap();
-        assert!(text.contains("| T1 | f32, eager | 30 | 20 | 1.50 1.50 | 1.50 | 5 | 5 | 100 % |"), "{text}");
+        assert!(text.contains("| T1 | f32, eager | 24 | 15 | 1.60 1.60 | 1.60 | 5 | 5 | 100 % |"), "{text}");
         // What was not measured is a dash, not a number.
         assert!(text.contains("| T1 | bf16, compiled | – | not there |  | – | – | – | – |"), "{text}");
     }
