@@ -122,7 +122,8 @@ fn long_tasks_get_more_threads_than_there_are_cores() {
     let until = Instant::now() + Duration::from_secs(20);
     while seen.lock().unwrap().len() < THREADS {
         assert!(Instant::now() < until, "{} of {THREADS} threads came", seen.lock().unwrap().len());
-        team.parallel(4 * THREADS, |_| {
+        // One more every five milliseconds: the region must last longer than it takes until all are there.
+        team.parallel(16 * THREADS, |_| {
             // As long as a task that waited for a disk.
             thread::sleep(Duration::from_millis(8));
             seen.lock().unwrap().insert(thread::current().id());
