@@ -29,11 +29,11 @@ use std::time::Duration;
 /// ```
 ///
 /// Of a team with more threads than there are cores a region first gets only as many as have a core, for the others would
-/// take it from them. While one of its tasks takes five milliseconds or longer, and so may be waiting for something, it
-/// gets one more thread every five milliseconds, in the end all.
+/// take it from them. When in five milliseconds fewer of its tasks are begun than threads are at them, so that one of them
+/// has taken as long and may be waiting for something, it gets one more thread; in the end, if that goes on, all.
 ///
 /// So tasks of one region may wait for each other as long as they are no more than the team has threads: each gets a
-/// thread of its own, at worst five milliseconds apart. Where more of them wait than there are threads they wait for ever,
+/// thread of its own, some five milliseconds apart. Where more of them wait than there are threads they wait for ever,
 /// and where they run inline two are enough. Threads that meet often are better [`OwnedThread`]s with a
 /// [`Barrier`](crate::Barrier). A lock or a permit that another task holds may always be waited for, since who holds it
 /// has begun, and goes on without the one who waits.
