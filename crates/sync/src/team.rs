@@ -113,14 +113,15 @@ impl Team {
     /// With the payload of the panic of a task (of the lowest index, when several panic), after every thread has left
     /// the region; tasks not begun by then are skipped and the team lives on. Also when the process is a fork of the
     /// one that built the team, see [`RegionError::Forked`].
+    #[inline]
     #[track_caller]
     pub fn parallel<F: Fn(usize) + Sync>(&self, tasks: usize, task: F) {
         if let Err(error) = self.check_process() {
             panic!("{error}");
         }
-        let mut region = probe::region(Place::here());
-        match self.run(&mut region, tasks, &|_, index| task(index)) {
-            None => (0..tasks).for_each(task),
+        let region = probe::region(Place::here());
+        match self.run(region, tasks, &|_, index| task(index)) {
+            None => inline(region, tasks, task),
             Some(Ok(())) => {}
             Some(Err(panicked)) => resume_unwind(panicked.payload),
         }
@@ -135,15 +136,17 @@ impl Team {
     #[track_caller]
     pub fn try_parallel<F: Fn(usize) + Sync>(&self, tasks: usize, task: F) -> Result<(), RegionError> {
         self.check_process()?;
-        let mut region = probe::region(Place::here());
-        let outcome = self.run(&mut region, tasks, &|_, index| task(index)).unwrap_or_else(|| {
+        let region = probe::region(Place::here());
+        let outcome = self.run(region, tasks, &|_, index| task(index)).unwrap_or_else(|| {
+            let _inline = region.inline();
             for index in 0..tasks {
                 catch_unwind(AssertUnwindSafe(|| task(index)))
-                    .map_err(|payload| Panicked { task: index, payload })?;
+                    .map_err(|payload| Box::new(Panicked { task: index, payload }))?;
             }
             Ok(())
         });
-        outcome.map_err(|Panicked { task, payload }| {
+        outcome.map_err(|panicked| {
+            let Panicked { task, payload } = *panicked;
             let message = message(&*payload);
             discard(payload);
             RegionError::TaskPanicked { task, message }
@@ -200,11 +203,11 @@ impl Team {
         if let Err(error) = self.check_process() {
             panic!("{error}");
         }
-        let mut region = probe::region(Place::here());
+        let region = probe::region(Place::here());
         crate::parts::each_with(&parts, scratch, &work, |tasks, task| {
-            match self.run(&mut region, tasks, task) {
+            match self.run(region, tasks, task) {
                 // Inline, the caller runs every task: it is participant 0.
-                None => (0..tasks).for_each(|index| task(0, index)),
+                None => inline(region, tasks, |index| task(0, index)),
                 Some(Ok(())) => {}
                 Some(Err(panicked)) => resume_unwind(panicked.payload),
             }
@@ -249,7 +252,8 @@ impl Team {
     }
 
     /// The region on the crew, or `None` when the tasks are to run inline.
-    fn run(&self, region: &mut Region, tasks: usize, task: &crew::Task<'_>) -> Option<Result<(), Panicked>> {
+    #[inline]
+    fn run(&self, region: Region, tasks: usize, task: &crew::Task<'_>) -> Option<Result<(), Box<Panicked>>> {
         if tasks <= 1 {
             return None;
         }
@@ -257,6 +261,7 @@ impl Team {
     }
 
     /// A team with threads works only in the process that has them.
+    #[inline]
     fn check_process(&self) -> Result<(), RegionError> {
         if self.crew.is_none() {
             return Ok(());
@@ -266,6 +271,14 @@ impl Team {
             _ => Ok(()),
         }
     }
+}
+
+/// Runs the tasks on the calling thread, in order; what they throw passes. Out of line, so that a region with workers
+/// finds room in its caller.
+#[inline(never)]
+fn inline(region: Region, tasks: usize, task: impl Fn(usize)) {
+    let _inline = region.inline();
+    (0..tasks).for_each(task);
 }
 
 /// Joins the threads, for five seconds at most; whoever has not ended by then is named on the error output and left to

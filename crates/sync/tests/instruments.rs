@@ -6,7 +6,7 @@ use selvedge_sync::instruments::{
 };
 use selvedge_sync::lock::{Mutex, RwLock};
 use selvedge_sync::{
-    Barrier, CancelToken, Latch, OwnedThread, Pool, Semaphore, Team, Watchdog, bounded, phase, resting,
+    Barrier, CancelToken, Latch, OwnedThread, Pool, Semaphore, Team, Watchdog, bounded, items, phase, resting,
 };
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -413,6 +413,29 @@ fn spans_nest_whatever_tasks_do() {
     check_nesting(&events);
     let phases = events.iter().filter(|event| event.activity == Activity::Phase);
     assert!(phases.clone().any(|event| event.site.name == Some("innermost")) && phases.count() > 200);
+    drop((team, main));
+}
+
+#[test]
+fn a_region_that_runs_inline_ends_with_its_tasks_or_with_their_panic() {
+    let instruments = new();
+    let main = instruments.enter("main");
+    let (team, solo) = (Team::new(2).unwrap(), Team::solo());
+    let first = line!() + 1;
+    solo.parallel(3, |_| {});
+    team.parallel(1, |_| {});
+    solo.try_parallel(1, |_| panic!("meant")).unwrap_err();
+    let thrown = || solo.parallel(1, |_| panic!("meant"));
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(thrown)).unwrap_err();
+    solo.parallel_parts_with(items(&mut [0; 2]), &mut [()], |_, _, ()| {});
+    let last = line!() - 1;
+    let report = instruments.report();
+    for line in (first..=last).filter(|line| *line != first + 4) {
+        let region = site(&report, Kind::Region, line);
+        assert_eq!((region.held.count(), region.waited.count()), (1, 0), "line {line}: {report}");
+    }
+    let regions = events(&instruments).into_iter().filter(|event| event.activity == Activity::Compute);
+    assert_eq!(regions.count(), 5);
     drop((team, main));
 }
 

@@ -65,8 +65,12 @@ impl Held {
 }
 
 /// A region: nothing.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Region;
+
+/// A region without the workers: nothing.
+#[derive(Debug)]
+pub(crate) struct Inline;
 
 #[inline]
 #[must_use]
@@ -75,16 +79,22 @@ pub(crate) fn region(_: Place) -> Region {
 }
 
 impl Region {
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn place(self) -> Place {
         Place
     }
 
     #[inline]
-    pub(crate) fn open(&self, _: &Object<2>) {}
+    pub(crate) fn open(self, _: &Object<2>) {}
 
     #[inline]
-    pub(crate) fn close<T>(&mut self, _: &Object<2>, close: impl FnOnce() -> T) -> T {
+    pub(crate) fn close<T>(self, _: &Object<2>, close: impl FnOnce() -> T) -> T {
         close()
+    }
+
+    #[inline]
+    #[must_use]
+    pub(crate) fn inline(self) -> Inline {
+        Inline
     }
 }
 

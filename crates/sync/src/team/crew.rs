@@ -16,7 +16,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// index.
 pub(crate) type Task<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
-/// The first task, by index, of those that panicked in a region, with its payload.
+/// The first task, by index, of those that panicked in a region, with its payload. Boxed, so that the outcome of a region
+/// is returned in registers.
 #[derive(Debug)]
 pub(crate) struct Panicked {
     pub(crate) task: usize,
@@ -39,8 +40,8 @@ pub(crate) struct Crew {
     next: Line<AtomicUsize>,
     /// Somebody has a region open, or is about to.
     held: Line<AtomicBool>,
-    job: UnsafeCell<Job>,
-    panicked: Mutex<Option<Panicked>>,
+    job: Line<UnsafeCell<Job>>,
+    panicked: Mutex<Option<Box<Panicked>>>,
     probe: Object<2>,
 }
 
@@ -60,7 +61,7 @@ impl Crew {
             gate: Gate::new(workers, pace),
             next: Line(AtomicUsize::new(0)),
             held: Line(AtomicBool::new(false)),
-            job: UnsafeCell::new(Job { task: &|_, _| {}, tasks: 0, place: probe::Place::here() }),
+            job: Line(UnsafeCell::new(Job { task: &|_, _| {}, tasks: 0, place: probe::Place::here() })),
             panicked: Mutex::new(None),
             probe: Object::new(Kind::Team),
         }
@@ -147,10 +148,10 @@ impl Crew {
     /// Returns `None`, having run nothing, while a region is open: the caller runs its tasks itself then.
     pub(crate) fn run(
         &self,
-        region: &mut Region,
+        region: Region,
         tasks: usize,
         task: &Task<'_>,
-    ) -> Option<Result<(), Panicked>> {
+    ) -> Option<Result<(), Box<Panicked>>> {
         if !self.hold() {
             return None;
         }
@@ -212,7 +213,7 @@ impl Crew {
         }));
         let Err(payload) = outcome else { return false };
         self.next.fetch_max(tasks, Ordering::Relaxed);
-        let mine = Panicked { task: current.get(), payload };
+        let mine = Box::new(Panicked { task: current.get(), payload });
         let mut first = lock(&self.panicked);
         let loser = match first.take() {
             Some(other) if other.task < mine.task => {

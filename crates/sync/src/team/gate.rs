@@ -169,10 +169,15 @@ impl Gate {
         self.wake(woken);
     }
 
+    #[inline]
     fn wake(&self, sleepers: u64) {
-        if sleepers == 0 {
-            return;
+        if sleepers > 0 {
+            self.wake_asleep(sleepers);
         }
+    }
+
+    #[cold]
+    fn wake_asleep(&self, sleepers: u64) {
         in_order!(
             "gate_wake_swapped",
             lock(&self.beds).wake_ups += sleepers,
@@ -265,6 +270,7 @@ impl Gate {
 
     /// Closes the region and waits until every worker that entered has left; what they wrote is visible then.
     /// Returns whether one of them marked a panic.
+    #[inline(always)]
     pub(crate) fn close(&self) -> bool {
         // Subtracted, for the bit is set: an `and` that returns the word is a loop on x86.
         let open = if keep!("gate_close_left_open") { OPEN } else { 0 };

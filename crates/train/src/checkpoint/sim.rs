@@ -11,7 +11,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
-use selvedge_sync::lock::RwLock;
+use selvedge_sync::lock::{Key, RwLock};
 
 use crate::checkpoint::{Store, StoreFile};
 use crate::order::Order;
@@ -76,12 +76,12 @@ impl SimStore {
     }
 
     fn with<R>(&self, work: impl FnOnce(&mut Disk) -> R) -> R {
-        work(&mut self.disk.write())
+        work(&mut Key::new().write(&self.disk).0)
     }
 
     /// As others may look at the same time.
     fn see<R>(&self, look: impl FnOnce(&Disk) -> R) -> R {
-        look(&self.disk.read())
+        look(&Key::new().read(&self.disk).0)
     }
 
     /// An independent copy as it is now, on which `fault` is going to happen.

@@ -16,19 +16,20 @@ fn site(me: &Me, place: Place) -> u16 {
     me.site(Label { kind: Kind::Region, name: None, location: place.0 })
 }
 
-/// A region on its caller's thread, from its opening to its end.
-#[derive(Debug)]
+/// A region on its caller's thread. Two words that go about in registers, with nothing to drop, so that whoever is not
+/// registered hardly notices.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Region {
     place: Place,
-    /// The calling thread is registered, and its own tasks are not done yet.
-    computes: bool,
+    /// The calling thread is registered.
+    seen: bool,
 }
 
-/// Begins a region on the calling thread.
+/// Begins a region on the calling thread; it ends with [`Region::close`] or [`Region::inline`].
 #[inline]
 #[must_use]
 pub(crate) fn region(place: Place) -> Region {
-    Region { place, computes: on() && begin(place) }
+    Region { place, seen: on() && begin(place) }
 }
 
 #[cold]
@@ -47,62 +48,73 @@ fn open(team: &Object<2>) {
     }
 }
 
-#[cold]
-#[inline(never)]
-fn end() {
-    if let Some(me) = me() {
-        me.leave_region(me.now());
-    }
-}
-
 impl Region {
     /// Where it was opened.
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn place(self) -> Place {
         self.place
     }
 
     /// Before the team's workers can see the region.
     #[inline]
-    pub(crate) fn open(&self, team: &Object<2>) {
-        if self.computes {
+    pub(crate) fn open(self, team: &Object<2>) {
+        if self.seen {
             open(team);
         }
     }
 
     /// Runs `close`, in which the caller, done with its own tasks, waits for the workers.
     #[inline]
-    pub(crate) fn close<T>(&mut self, team: &Object<2>, close: impl FnOnce() -> T) -> T {
-        if self.computes { self.close_seen(team, close) } else { close() }
+    pub(crate) fn close<T>(self, team: &Object<2>, close: impl FnOnce() -> T) -> T {
+        if self.seen { close_seen(team, close) } else { close() }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn close_seen<T>(&mut self, team: &Object<2>, close: impl FnOnce() -> T) -> T {
-        let waiting = self.wait(team);
-        let closed = close();
-        if let Some(Closing { me, before }) = waiting {
-            me.end_wait(Kind::Region, team.at(&me, LEAVER), before, me.now());
-        }
-        closed
-    }
-
-    fn wait(&mut self, team: &Object<2>) -> Option<Closing> {
-        self.computes = false;
-        let me = me()?;
-        let now = me.now();
-        let site = me.leave_region(now)?;
-        let before = me.begin_wait(Kind::Region, team.id_at(site), team.at(&me, LEAVER), now);
-        Some(Closing { me, before })
+    /// The caller runs the tasks itself; the region ends when this is dropped.
+    #[inline]
+    #[must_use]
+    pub(crate) fn inline(self) -> Inline {
+        Inline { seen: self.seen }
     }
 }
 
-impl Drop for Region {
+#[cold]
+#[inline(never)]
+fn close_seen<T>(team: &Object<2>, close: impl FnOnce() -> T) -> T {
+    let waiting = wait(team);
+    let closed = close();
+    if let Some(Closing { me, before }) = waiting {
+        me.end_wait(Kind::Region, team.at(&me, LEAVER), before, me.now());
+    }
+    closed
+}
+
+fn wait(team: &Object<2>) -> Option<Closing> {
+    let me = me()?;
+    let now = me.now();
+    let site = me.leave_region(now)?;
+    let before = me.begin_wait(Kind::Region, team.id_at(site), team.at(&me, LEAVER), now);
+    Some(Closing { me, before })
+}
+
+/// A region without the workers.
+#[derive(Debug)]
+pub(crate) struct Inline {
+    seen: bool,
+}
+
+impl Drop for Inline {
     #[inline]
     fn drop(&mut self) {
-        // Inline, or unwinding: nobody was waited for.
-        if self.computes {
+        if self.seen {
             end();
         }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn end() {
+    if let Some(me) = me() {
+        me.leave_region(me.now());
     }
 }
 
