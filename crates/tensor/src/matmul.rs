@@ -13,6 +13,7 @@ mod pairs;
 mod panel;
 mod plan;
 mod product;
+mod row;
 mod turn;
 
 pub use pack::Packed;

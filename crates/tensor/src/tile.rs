@@ -103,7 +103,6 @@ impl<'a, T: Copy> Strided<'a, T> {
     }
 
     /// Elements from a column to the next.
-    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(crate) fn col_step(&self) -> isize {
         self.col_step

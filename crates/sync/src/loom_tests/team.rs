@@ -63,7 +63,7 @@ impl Model {
     }
 
     fn run(&self, tasks: usize, task: impl Fn(usize) + Sync) -> bool {
-        match self.crew.run(&mut region(Place::here()), tasks, &|_, index| task(index)) {
+        match self.crew.run(region(Place::here()), tasks, &|_, index| task(index)) {
             None => false,
             Some(Ok(())) => true,
             Some(Err(panicked)) => std::panic::resume_unwind(panicked.payload),
@@ -267,7 +267,7 @@ fn loom_team_participants() {
         assert!(
             model
                 .crew
-                .run(&mut region(Place::here()), 3, &|participant, _| cells.bump(participant))
+                .run(region(Place::here()), 3, &|participant, _| cells.bump(participant))
                 .is_some_and(|ran| ran.is_ok())
         );
         assert_eq!(cells.all().iter().sum::<usize>(), 3);
@@ -300,7 +300,7 @@ fn loom_team_shared() {
 
     fn use_once(crew: &Crew) {
         let cells = Cells::new(2);
-        if crew.run(&mut region(Place::here()), 2, &|_, index| cells.bump(index)).is_none() {
+        if crew.run(region(Place::here()), 2, &|_, index| cells.bump(index)).is_none() {
             (0..2).for_each(|index| cells.bump(index));
         }
         assert_eq!(cells.all(), [1, 1]);
@@ -317,7 +317,7 @@ fn loom_team_nested() {
         let cells = Cells::new(4);
         assert!(model.run(2, |outer| {
             let inner = |index| cells.bump(2 * outer + index);
-            assert!(model.crew.run(&mut region(Place::here()), 2, &|_, index| inner(index)).is_none());
+            assert!(model.crew.run(region(Place::here()), 2, &|_, index| inner(index)).is_none());
             (0..2).for_each(inner);
         }));
         assert_eq!(cells.all(), [1, 1, 1, 1]);
@@ -333,7 +333,7 @@ fn loom_team_panic() {
     explore("loom_team_panic", 4, || {
         let model = Model::new(1, PARK);
         let cells = Cells::new(2);
-        let panicked = model.crew.run(&mut region(Place::here()), 2, &|_, index| {
+        let panicked = model.crew.run(region(Place::here()), 2, &|_, index| {
             if index == 1 {
                 std::panic::resume_unwind(Box::new("torn"));
             }

@@ -77,6 +77,24 @@ fn every_shape_of_a_register_tile_gives_the_bits_of_the_chain_and_touches_nothin
     }
 }
 
+/// Rows of A, or its steps of k, a multiple of 2 KiB apart, which are copied before they are read.
+#[test]
+fn operands_that_would_push_each_other_out_of_the_cache_give_the_bits_of_the_chain() {
+    let (m, k, n, far) = (2 * ROWS + 3, 21, COLS + 5, 512);
+    let (rows, cols) = (random::<f32>(1, (m, far)), random::<f32>(2, (k, far)));
+    let (b, old) = (random::<f32>(3, (k, n)), random::<f32>(4, (m, n)));
+    for a in [rows.slice(s![.., 7..7 + k]), cols.t().slice_move(s![5..5 + m, ..])] {
+        let want = chains(Init::Accumulate, a, b.view(), old.view(), |start, a, b| {
+            a.iter().zip(b).fold(start, |sum, (a, b)| a.mul_add(*b, sum))
+        });
+        for isa in Isa::available() {
+            let mut got = old.clone();
+            product(&mut Context::new(Team::solo(), isa), got.view_mut(), Init::Accumulate, a, b.view());
+            assert_eq!(bits(&got), bits(&want), "{isa}, A's steps {:?}", a.strides());
+        }
+    }
+}
+
 #[test]
 fn every_shape_of_a_tile_of_pairs_gives_the_bits_of_the_chain_of_pairs() {
     let k = 7;

@@ -12,7 +12,7 @@ pub(super) mod avx512;
 mod register;
 
 use super::panel::Panel;
-use super::turn;
+use super::{row, turn};
 use crate::isa::{Isa, dispatch};
 use crate::tile::{Panels, Strided, Tile};
 use crate::{Init, Real};
@@ -40,6 +40,9 @@ pub(crate) trait Kernel: bytemuck::Pod {
 
     /// Turns rows of adjacent elements into columns, `stride` apart. The lengths have been checked.
     fn turn(isa: Isa, from: Strided<'_, Self>, out: &mut [Self], stride: usize);
+
+    /// Adds to each sum the products of a row of `b`, adjacent elements, with those of `a`. Shapes have been checked.
+    fn across(isa: Isa, a: Strided<'_, Self>, b: Strided<'_, Self>, sums: &mut [Self]);
 }
 
 impl Kernel for f32 {
@@ -83,6 +86,16 @@ impl Kernel for f32 {
         }
         turn::turn_plainly(isa, from, out, stride);
     }
+
+    #[inline]
+    fn across(isa: Isa, a: Strided<'_, f32>, b: Strided<'_, f32>, sums: &mut [f32]) {
+        #[cfg(target_arch = "x86_64")]
+        if isa.kind() >= crate::isa::Kind::Avx512 {
+            // SAFETY: as above.
+            return unsafe { row::across_avx512(a, b, sums) };
+        }
+        row::across_plainly(isa, a, b, sums);
+    }
 }
 
 impl Kernel for f64 {
@@ -103,6 +116,11 @@ impl Kernel for f64 {
     #[inline]
     fn turn(isa: Isa, from: Strided<'_, f64>, out: &mut [f64], stride: usize) {
         turn::turn_plainly(isa, from, out, stride);
+    }
+
+    #[inline]
+    fn across(isa: Isa, a: Strided<'_, f64>, b: Strided<'_, f64>, sums: &mut [f64]) {
+        row::across_plainly(isa, a, b, sums);
     }
 }
 

@@ -43,8 +43,24 @@ fn copy_rows_body<T: Real>(from: Strided<'_, T>, out: &mut [T]) {
     }
 }
 
-/// Whether rows so many elements apart lie in the same few sets of the nearest cache: twelve of them would push each
-/// other out of it.
+dispatch! {
+    /// Up to 12 elements of each row, side by side.
+    pub(super) fn copy_steps<T>(from: Strided<'_, T>, out: &mut [T]) = copy_steps_body;
+}
+
+#[inline(always)]
+fn copy_steps_body<T: Real>(from: Strided<'_, T>, out: &mut [T]) {
+    for (step, out) in out.chunks_exact_mut(ROWS).enumerate().take(from.rows()) {
+        let row = from.row(step);
+        match (row.first_chunk::<ROWS>(), out.first_chunk_mut::<ROWS>()) {
+            (Some(row), Some(out)) => *out = *row,
+            _ => out[..row.len()].copy_from_slice(row),
+        }
+    }
+}
+
+/// Whether rows, or steps of k, so many elements apart lie in the same few sets of the nearest cache, where they would push
+/// each other out of it.
 pub(super) fn collides<T>(row_step: isize) -> bool {
     (row_step.unsigned_abs() * size_of::<T>()).is_multiple_of(2048)
 }

@@ -1,7 +1,7 @@
 //! What a product makes of its operands: elements as they are, or pairs of bf16.
 
 use super::kernel::{COLS, ROWS};
-use super::pack::{collides, copy_rows, copy_step, panel_len};
+use super::pack::{collides, copy_rows, copy_step, copy_steps, panel_len};
 use super::pairs::{Pair, convert_rows, interleave_rows, pairs, turn_pairs};
 use super::turn::turn;
 use crate::isa::Isa;
@@ -65,7 +65,7 @@ impl<T: Real> Panel<T> for Full {
     }
 
     fn copies_left(a: Strided<'_, T>) -> bool {
-        a.has_adjacent_columns() && collides::<T>(a.row_step())
+        collides::<T>(if a.has_adjacent_columns() { a.row_step() } else { a.col_step() })
     }
 
     fn lies(a: Strided<'_, T>) -> Option<Strided<'_, T>> {
@@ -81,6 +81,8 @@ impl<T: Real> Panel<T> for Full {
                 for (row, out) in out.chunks_mut(copy_step(k)).take(a.rows()).enumerate() {
                     out[..k].copy_from_slice(a.row(row));
                 }
+            } else if a.turned().has_adjacent_columns() {
+                copy_steps(isa, a.turned(), out);
             } else {
                 turn(isa, a, out, ROWS);
             }

@@ -10,6 +10,7 @@ use super::kernel::{COLS, ROWS};
 use super::pack::{Packed, pack_left_by, pack_right_by, panel_len, right_len, right_panels};
 use super::panel::{Full, Panel, copied_left, row_of_tiles};
 use super::plan::{Packing, Plan};
+use super::row;
 use crate::context::carve;
 use crate::tile::{Beside, Grid, Panels, Strided, Tile};
 use crate::{Context, Isa, Precision, Real};
@@ -151,9 +152,12 @@ pub(crate) fn product_then<'a, T: Real>(
     if m == 0 || n == 0 {
         return;
     }
-    match cx.precision() {
-        Precision::F32 => run::<T, Full>(cx, c, init, a.into(), b, beside, then),
-        Precision::Bf16 => run::<T, T::Half>(cx, c, init, a.into(), b, beside, then),
+    match (cx.precision(), b) {
+        (Precision::F32, Operand::View(b)) if m == 1 && row::lies_well(b.into()) => {
+            row::row(cx, c, init, a.into(), b.into(), beside, &then);
+        }
+        (Precision::F32, b) => run::<T, Full>(cx, c, init, a.into(), b, beside, then),
+        (Precision::Bf16, b) => run::<T, T::Half>(cx, c, init, a.into(), b, beside, then),
     }
 }
 
