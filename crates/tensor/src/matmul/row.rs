@@ -12,8 +12,12 @@ use crate::isa::dispatch;
 use crate::tile::{Beside, Grid, Strided};
 use crate::{Context, Real};
 
-/// Multiply-adds worth a task: some 10 µs.
-const WORK: usize = 1 << 18;
+/// Multiply-adds worth a task: some microseconds.
+const WORK: usize = 1 << 16;
+/// Tasks worth having, so that threads share them evenly.
+const TASKS: usize = 4;
+/// Most columns of a task: their sums stay in the nearest cache.
+const WIDEST: usize = 2048;
 /// Columns are cut between tasks at multiples of this: vectors and cache lines stay whole.
 const UNIT: usize = 64;
 /// Rows read side by side: as many streams as the prefetcher follows, and sets of the nearest cache have places.
@@ -38,7 +42,7 @@ pub(super) fn row<T: Real>(
     then: &impl Epilogue<T>,
 ) {
     let (k, n, isa) = (b.rows(), b.cols(), cx.isa());
-    let width = (WORK / k.max(1)).max(1).next_multiple_of(UNIT);
+    let width = n.div_ceil(TASKS).clamp(WORK / k.max(1), WIDEST.max(WORK / k.max(1))).next_multiple_of(UNIT);
     let parts = (Grid::new(c, 1, width), Beside::new(beside, (1, n), 1, width));
     cx.for_each(parts, |index, (mut c, mut beside)| {
         let (first, cols) = (index * width, c.cols());
@@ -129,30 +133,61 @@ pub(super) unsafe fn across_avx512(a: Strided<'_, f32>, b: Strided<'_, f32>, sum
     use core::arch::x86_64::*;
 
     let k = b.cols();
+    let whole = k - k % BLOCK;
     for (first, sums) in (0..).step_by(BLOCK).zip(sums.chunks_mut(BLOCK)) {
         let height = sums.len();
         let lanes: __mmask16 = ((1_u32 << height) - 1) as u16;
         // SAFETY: the lanes beyond the sums are masked.
         let mut acc = unsafe { _mm512_maskz_loadu_ps(lanes, sums.as_ptr()) };
-        let row = |at: usize| b.start().wrapping_offset((first + at).cast_signed() * b.row_step());
-        for k0 in (0..k).step_by(BLOCK) {
-            let width = BLOCK.min(k - k0);
-            let part: __mmask16 = ((1_u32 << width) - 1) as u16;
-            let mut v = [_mm512_setzero_ps(); BLOCK];
-            for (at, v) in v.iter_mut().enumerate().take(height) {
-                // SAFETY: row `first + at` of B, and the lanes beyond its columns are masked.
-                *v = unsafe { _mm512_maskz_loadu_ps(part, row(at).wrapping_add(k0)) };
-            }
-            let v = super::turn::turn_registers(v);
-            for (step, right) in v.into_iter().enumerate().take(width) {
-                // SAFETY: below the elements of A.
-                let left = _mm512_set1_ps(unsafe { a.read(0, k0 + step) });
-                acc = _mm512_fmadd_ps(left, right, acc);
-            }
+        let rows = b.window(first, height, 0, k);
+        // Of sixteen rows of sixteen elements all is known at compile time, and stays in registers.
+        let (blocks, rest) = if height == BLOCK { (0..whole, whole..k) } else { (0..0, 0..k) };
+        for k0 in blocks.step_by(BLOCK) {
+            // SAFETY: rows and steps are inside, by the caller's word.
+            acc = unsafe { add_block(a, rows, k0, (BLOCK, BLOCK), acc) };
+        }
+        for k0 in rest.step_by(BLOCK) {
+            // SAFETY: as above.
+            acc = unsafe { add_block(a, rows, k0, (height, BLOCK.min(k - k0)), acc) };
         }
         // SAFETY: as when they were read.
         unsafe { _mm512_mask_storeu_ps(sums.as_mut_ptr(), lanes, acc) };
     }
+}
+
+/// The products of a block of so many (rows, steps of k) from step `k0` on, a sum a row.
+///
+/// # Safety
+/// The processor has AVX-512 F, the rows have as many steps, and A has them too.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn add_block(
+    a: Strided<'_, f32>,
+    rows: Strided<'_, f32>,
+    k0: usize,
+    (height, width): (usize, usize),
+    mut acc: core::arch::x86_64::__m512,
+) -> core::arch::x86_64::__m512 {
+    use core::arch::x86_64::*;
+
+    let part: __mmask16 = ((1_u32 << width) - 1) as u16;
+    let mut v = [_mm512_setzero_ps(); BLOCK];
+    for (at, v) in v.iter_mut().enumerate().take(height) {
+        let row = rows.start().wrapping_offset(at.cast_signed() * rows.row_step()).wrapping_add(k0);
+        // The same place sixteen rows on: more streams than the processor would follow by itself.
+        let next = row.wrapping_offset(BLOCK.cast_signed() * rows.row_step());
+        _mm_prefetch::<_MM_HINT_T1>(next.cast());
+        // SAFETY: inside the row, by the caller's word; lanes beyond the steps are masked.
+        *v = unsafe { _mm512_maskz_loadu_ps(part, row) };
+    }
+    let v = super::turn::turn_registers(v);
+    for (step, right) in v.into_iter().enumerate().take(width) {
+        // SAFETY: below the elements of A, by the caller's word.
+        let left = _mm512_set1_ps(unsafe { a.read(0, k0 + step) });
+        acc = _mm512_fmadd_ps(left, right, acc);
+    }
+    acc
 }
 
 #[cfg(test)]
