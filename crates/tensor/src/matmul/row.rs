@@ -8,6 +8,8 @@
 use ndarray::ArrayViewMut2;
 
 use super::product::{Epilogue, Init};
+#[cfg(target_arch = "x86_64")]
+use super::turn::turn_memory;
 use crate::isa::dispatch;
 use crate::tile::{Beside, Grid, Strided};
 use crate::{Context, Real};
@@ -98,11 +100,17 @@ dispatch! {
 
 #[inline(always)]
 fn across_body<T: Real>(a: Strided<'_, T>, b: Strided<'_, T>, sums: &mut [T]) {
+    across_from(0, a, b, sums);
+}
+
+/// The same from step `from` on.
+#[inline(always)]
+fn across_from<T: Real>(from: usize, a: Strided<'_, T>, b: Strided<'_, T>, sums: &mut [T]) {
     let k = b.cols();
     for (first, sums) in (0..).step_by(BLOCK).zip(sums.chunks_mut(BLOCK)) {
         let mut acc = [T::ZERO; BLOCK];
         acc[..sums.len()].copy_from_slice(sums);
-        for k0 in (0..k).step_by(BLOCK) {
+        for k0 in (from..k).step_by(BLOCK) {
             let width = BLOCK.min(k - k0);
             let mut block = [[T::ZERO; BLOCK]; BLOCK];
             for at in 0..sums.len() {
@@ -133,57 +141,45 @@ pub(super) unsafe fn across_avx512(a: Strided<'_, f32>, b: Strided<'_, f32>, sum
     use core::arch::x86_64::*;
 
     let k = b.cols();
-    let whole = k - k % BLOCK;
-    for (first, sums) in (0..).step_by(BLOCK).zip(sums.chunks_mut(BLOCK)) {
-        let height = sums.len();
-        let lanes: __mmask16 = ((1_u32 << height) - 1) as u16;
-        // SAFETY: the lanes beyond the sums are masked.
-        let mut acc = unsafe { _mm512_maskz_loadu_ps(lanes, sums.as_ptr()) };
-        let rows = b.window(first, height, 0, k);
-        // Of sixteen rows of sixteen elements all is known at compile time, and stays in registers.
-        let (blocks, rest) = if height == BLOCK { (0..whole, whole..k) } else { (0..0, 0..k) };
-        for k0 in blocks.step_by(BLOCK) {
-            // SAFETY: rows and steps are inside, by the caller's word.
-            acc = unsafe { add_block(a, rows, k0, (BLOCK, BLOCK), acc) };
+    let (whole, steps) = (sums.len() - sums.len() % BLOCK, k - k % BLOCK);
+    for (first, sums) in (0..whole).step_by(BLOCK).zip(sums.chunks_exact_mut(BLOCK)) {
+        let row = |r: usize| b.start().wrapping_offset((first + r).cast_signed() * b.row_step());
+        // SAFETY: as many sums as lanes.
+        let mut acc = unsafe { _mm512_loadu_ps(sums.as_ptr()) };
+        for k0 in (0..steps).step_by(BLOCK) {
+            for r in BLOCK..2 * BLOCK {
+                // The same place in the next rows: these are more streams than the processor follows by itself.
+                _mm_prefetch::<_MM_HINT_T1>(row(r).wrapping_add(k0).cast());
+            }
+            // SAFETY: sixteen rows of sixteen elements are inside, by the caller's word.
+            let v = unsafe { turn_memory(row(0).wrapping_add(k0), b.row_step()) };
+            // SAFETY: A has as many elements, by the caller's word.
+            acc = unsafe { add_steps(a, k0, v, acc) };
         }
-        for k0 in rest.step_by(BLOCK) {
-            // SAFETY: as above.
-            acc = unsafe { add_block(a, rows, k0, (height, BLOCK.min(k - k0)), acc) };
-        }
-        // SAFETY: as when they were read.
-        unsafe { _mm512_mask_storeu_ps(sums.as_mut_ptr(), lanes, acc) };
+        // SAFETY: as many sums as lanes.
+        unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), acc) };
+        across_from(steps, a, b.window(first, BLOCK, 0, k), sums);
     }
+    across_from(0, a, b.window(whole, b.rows() - whole, 0, k), &mut sums[whole..]);
 }
 
-/// The products of a block of so many (rows, steps of k) from step `k0` on, a sum a row.
+/// The products of sixteen steps of k from step `k0` on, a lane an output.
 ///
 /// # Safety
-/// The processor has AVX-512 F, the rows have as many steps, and A has them too.
+/// The processor has AVX-512 F, and A has these steps.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn add_block(
+unsafe fn add_steps(
     a: Strided<'_, f32>,
-    rows: Strided<'_, f32>,
     k0: usize,
-    (height, width): (usize, usize),
+    steps: [core::arch::x86_64::__m512; BLOCK],
     mut acc: core::arch::x86_64::__m512,
 ) -> core::arch::x86_64::__m512 {
     use core::arch::x86_64::*;
 
-    let part: __mmask16 = ((1_u32 << width) - 1) as u16;
-    let mut v = [_mm512_setzero_ps(); BLOCK];
-    for (at, v) in v.iter_mut().enumerate().take(height) {
-        let row = rows.start().wrapping_offset(at.cast_signed() * rows.row_step()).wrapping_add(k0);
-        // The same place sixteen rows on: more streams than the processor would follow by itself.
-        let next = row.wrapping_offset(BLOCK.cast_signed() * rows.row_step());
-        _mm_prefetch::<_MM_HINT_T1>(next.cast());
-        // SAFETY: inside the row, by the caller's word; lanes beyond the steps are masked.
-        *v = unsafe { _mm512_maskz_loadu_ps(part, row) };
-    }
-    let v = super::turn::turn_registers(v);
-    for (step, right) in v.into_iter().enumerate().take(width) {
-        // SAFETY: below the elements of A, by the caller's word.
+    for (step, right) in steps.into_iter().enumerate() {
+        // SAFETY: the caller's word.
         let left = _mm512_set1_ps(unsafe { a.read(0, k0 + step) });
         acc = _mm512_fmadd_ps(left, right, acc);
     }

@@ -70,13 +70,23 @@ pub(super) unsafe fn turn_avx512(from: Strided<'_, f32>, out: &mut [f32], stride
     use core::arch::x86_64::*;
 
     let (rows, cols) = (from.rows(), from.cols());
-    let (start, out) = (from.start(), out.as_mut_ptr());
+    let (start, step, out) = (from.start(), from.row_step(), out.as_mut_ptr());
     for r0 in (0..rows).step_by(BLOCK) {
         let height = BLOCK.min(rows - r0);
         let lanes: __mmask16 = ((1_u32 << height) - 1) as u16;
         for k0 in (0..cols).step_by(BLOCK) {
             let width = BLOCK.min(cols - k0);
             let part: __mmask16 = ((1_u32 << width) - 1) as u16;
+            if height == BLOCK && width == BLOCK {
+                let from = start.wrapping_offset(r0.cast_signed() * from.row_step()).wrapping_add(k0);
+                // SAFETY: sixteen rows of sixteen elements are inside.
+                let v = unsafe { turn_memory(from, step) };
+                for (k, v) in v.into_iter().enumerate() {
+                    // SAFETY: inside `out`, by the caller's word.
+                    unsafe { _mm512_storeu_ps(out.wrapping_add((k0 + k) * stride + r0), v) };
+                }
+                continue;
+            }
             let mut v = [_mm512_setzero_ps(); BLOCK];
             for (r, v) in v.iter_mut().enumerate().take(height) {
                 let at = start.wrapping_offset((r0 + r).cast_signed() * from.row_step()).wrapping_add(k0);
@@ -133,6 +143,42 @@ pub(super) fn turn_registers(v: [core::arch::x86_64::__m512; BLOCK]) -> [core::a
         turned[8 + c] = _mm512_shuffle_f32x4::<0xdd>(even_ab, even_de);
         turned[4 + c] = _mm512_shuffle_f32x4::<0x88>(odd_ab, odd_de);
         turned[12 + c] = _mm512_shuffle_f32x4::<0xdd>(odd_ab, odd_de);
+    }
+    turned
+}
+
+/// Sixteen rows of sixteen adjacent elements, `row_step` elements apart, turned. Quarters of vectors come from four rows
+/// each, as they are loaded; pairs of elements and pairs of pairs change places after that, inside the quarters. That is
+/// half the shuffles of [`turn_registers`].
+///
+/// # Safety
+/// The processor has AVX-512 F, and the elements may be read.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) unsafe fn turn_memory(start: *const f32, row_step: isize) -> [core::arch::x86_64::__m512; BLOCK] {
+    use core::arch::x86_64::*;
+
+    let row = |r: isize| start.wrapping_offset(r * row_step);
+    let rows: [*const f32; BLOCK] = std::array::from_fn(|r| row(r.cast_signed()));
+    let mut turned = [_mm512_setzero_ps(); BLOCK];
+    for quarter in 0..4 {
+        let mut v = [_mm512_setzero_ps(); 4];
+        for (r, v) in v.iter_mut().enumerate() {
+            // SAFETY: four of the sixteen elements of a row, by the caller's word.
+            let four = |g: usize| unsafe { _mm_loadu_ps(rows[4 * g + r].wrapping_add(4 * quarter)) };
+            *v = _mm512_broadcast_f32x4(four(0));
+            *v = _mm512_mask_broadcast_f32x4(*v, 0x00f0, four(1));
+            *v = _mm512_mask_broadcast_f32x4(*v, 0x0f00, four(2));
+            *v = _mm512_mask_broadcast_f32x4(*v, 0xf000, four(3));
+        }
+        let double = |x: __m512| _mm512_castps_pd(x);
+        let (a, b) = (double(_mm512_unpacklo_ps(v[0], v[1])), double(_mm512_unpacklo_ps(v[2], v[3])));
+        let (c, d) = (double(_mm512_unpackhi_ps(v[0], v[1])), double(_mm512_unpackhi_ps(v[2], v[3])));
+        turned[4 * quarter] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+        turned[4 * quarter + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+        turned[4 * quarter + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(c, d));
+        turned[4 * quarter + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(c, d));
     }
     turned
 }
