@@ -136,7 +136,7 @@ pub(super) fn by_panels<T: Real, E: Copy>(
     let (rows, cols) = (c.rows(), c.cols());
     for col in (0..cols).step_by(COLS) {
         let next = col + COLS;
-        if next < cols && matches!(init, Init::Accumulate) {
+        if next < cols {
             c.prefetch(0, rows, next, COLS.min(cols - next));
         }
         tile(init.columns(col), a, b.panel(col), &mut c.window(0, rows, col, COLS.min(cols - col)));

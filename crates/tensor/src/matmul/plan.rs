@@ -82,7 +82,11 @@ impl Plan {
             false => Packing::No,
         };
         // One panel of A passes over B once, and stays near however deep it is: B is streamed from end to end.
-        let depth = if m <= ROWS { k } else { part(k.max(1), DEEPEST, 16).min(k) };
+        let depth = if m <= ROWS {
+            k
+        } else {
+            part(k.max(1), DEEPEST * k.div_ceil(P::steps(k).max(1)).max(1), 16).min(k)
+        };
         Plan { height, width, depth, left, right }
     }
 }

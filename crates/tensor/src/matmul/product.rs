@@ -298,7 +298,7 @@ impl<T: Real, P: Panel<T>> Product<'_, T, P> {
                 let a = self.left_panel(first_row + row, height, (k0, depth), panel);
                 row_of_tiles::<T, P>(self.isa, init, a, b, &mut c.window(row, height, 0, cols));
                 let next = row + ROWS;
-                if next < rows && matches!(init, Init::Accumulate) {
+                if next < rows {
                     // What the next row of tiles begins with; the rest is fetched from tile to tile.
                     c.prefetch(next, ROWS.min(rows - next), 0, COLS.min(cols));
                 }
