@@ -6,7 +6,7 @@
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 
 use crate::isa::dispatch;
-use crate::matmul::{Init, Operand, Reading, product, product_then};
+use crate::matmul::{Init, Late, Operand, Reading, product, product_then};
 use crate::reduce::{COLUMNS, fold_rows};
 use crate::tile::{Strided, Tile};
 use crate::{Context, Real};
@@ -69,6 +69,9 @@ pub fn backward_input<T: Real>(
     product(cx, dx, init, dy, w);
 }
 
+/// Elements of a gradient that has left the caches when the optimizer comes to it.
+const LATE: usize = 1 << 20;
+
 /// dW (OC, C) = dyᵀ · x, or `+=` with [`Init::Accumulate`], and db (OC) += Σ rows of dy.
 #[track_caller]
 pub fn backward_weight<T: Real>(
@@ -79,7 +82,11 @@ pub fn backward_weight<T: Real>(
     dy: ArrayView2<'_, T>,
     x: ArrayView2<'_, T>,
 ) {
-    product(cx, dw, init, dy.t(), x);
+    if matches!(init, Init::Zero) && dw.len() >= LATE {
+        product_then(cx, dw, init, dy.t(), x, None, Late);
+    } else {
+        product(cx, dw, init, dy.t(), x);
+    }
     if let Some(mut dbias) = dbias {
         let dbias = dbias.as_slice_mut().expect("a bias gradient is contiguous");
         assert_eq!(dbias.len(), dy.ncols(), "length of the bias gradient");

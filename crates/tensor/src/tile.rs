@@ -21,6 +21,15 @@ fn prefetch<T>(start: *const T, count: usize) {
     let _ = (start, count);
 }
 
+/// Orders what was written past the caches before everything that is written from now on.
+pub(crate) fn settle() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: of SSE, which every x86-64 has.
+    unsafe {
+        core::arch::x86_64::_mm_sfence()
+    };
+}
+
 /// Shared access to a matrix of any strides.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Strided<'a, T> {
@@ -229,6 +238,8 @@ pub(crate) struct Tile<'a, T> {
     rows: usize,
     cols: usize,
     stride: usize,
+    /// What is written is not read again soon.
+    late: bool,
     _exclusive: PhantomData<&'a mut T>,
 }
 
@@ -253,6 +264,7 @@ impl<'a, T: Real> Tile<'a, T> {
             rows,
             cols,
             stride: if rows <= 1 { cols } else { strides[0].unsigned_abs() },
+            late: false,
             _exclusive: PhantomData,
         }
     }
@@ -277,6 +289,19 @@ impl<'a, T: Real> Tile<'a, T> {
     #[inline(always)]
     pub(crate) fn row_step(&self) -> usize {
         self.stride
+    }
+
+    /// Whether what is written is not read again soon, so that it may go past the caches.
+    #[inline(always)]
+    pub(crate) fn is_late(&self) -> bool {
+        self.late
+    }
+
+    /// The same, of which what is written is not read again soon, or is. Whoever writes past the caches owes a
+    /// [`settle`] at the end of the task.
+    #[inline(always)]
+    pub(crate) fn with_late(self, late: bool) -> Self {
+        Tile { late, ..self }
     }
 
     /// Tells the processor that rows `first..first + rows` of columns `col..col + cols` are about to be used.
@@ -326,7 +351,7 @@ impl<'a, T: Real> Tile<'a, T> {
         );
         // SAFETY: the sum stays inside the borrow, by the assertion above.
         let start = unsafe { self.start.add(first * self.stride + col) };
-        Tile { start, rows, cols, stride: self.stride, _exclusive: PhantomData }
+        Tile { start, rows, cols, stride: self.stride, late: self.late, _exclusive: PhantomData }
     }
 }
 
@@ -378,7 +403,7 @@ unsafe impl<'a, T: Real> Parts for Grid<'a, T> {
         let cols = self.width.min(self.whole.cols - col);
         // SAFETY: row and col lie inside the matrix, since index < len.
         let start = unsafe { self.whole.start.add(row * self.whole.stride + col) };
-        Tile { start, rows, cols, stride: self.whole.stride, _exclusive: PhantomData }
+        Tile { start, rows, cols, stride: self.whole.stride, late: self.whole.late, _exclusive: PhantomData }
     }
 }
 

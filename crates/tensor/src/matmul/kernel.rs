@@ -136,7 +136,7 @@ pub(super) fn by_panels<T: Real, E: Copy>(
     let (rows, cols) = (c.rows(), c.cols());
     for col in (0..cols).step_by(COLS) {
         let next = col + COLS;
-        if next < cols {
+        if next < cols && !c.is_late() {
             c.prefetch(0, rows, next, COLS.min(cols - next));
         }
         tile(init.columns(col), a, b.panel(col), &mut c.window(0, rows, col, COLS.min(cols - col)));

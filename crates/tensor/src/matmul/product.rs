@@ -12,7 +12,7 @@ use super::panel::{Full, Panel, copied_left, row_of_tiles};
 use super::plan::{Packing, Plan};
 use super::row;
 use crate::context::carve;
-use crate::tile::{Beside, Grid, Panels, Strided, Tile};
+use crate::tile::{Beside, Grid, Panels, Strided, Tile, settle};
 use crate::{Context, Isa, Precision, Real};
 
 /// What the chain of each output element starts from.
@@ -92,6 +92,11 @@ pub(crate) trait Epilogue<T>: Sync {
     /// A rectangle of C, so many (rows, columns) from the place (row, column) on, is about to be computed.
     fn prepare(&self, _place: (usize, usize), _dim: (usize, usize)) {}
 
+    /// Whether C is read late, when it would have left the caches anyway.
+    fn is_late(&self) -> bool {
+        false
+    }
+
     /// Takes the finished rectangle at the place, and the same one of the matrix beside the product.
     fn finish(&self, place: (usize, usize), c: &mut Tile<'_, T>, beside: Option<Tile<'_, T>>);
 }
@@ -120,6 +125,17 @@ impl<T: Real, F: Fn(&mut Tile<'_, T>, Strided<'_, T>) + Sync> Epilogue<T> for Re
         let other = self.other.window(row, c.rows(), col, c.cols());
         (self.then)(c, other);
     }
+}
+
+/// Nothing, of a C that is read when everything else has been computed.
+pub(crate) struct Late;
+
+impl<T> Epilogue<T> for Late {
+    fn is_late(&self) -> bool {
+        true
+    }
+
+    fn finish(&self, _: (usize, usize), _: &mut Tile<'_, T>, _: Option<Tile<'_, T>>) {}
 }
 
 /// A product whose finished elements are passed on, with `beside`, a matrix of the shape of C.
@@ -273,6 +289,8 @@ impl<T: Real, P: Panel<T>> Product<'_, T, P> {
         loop {
             let depth = self.plan.depth.min(k - k0);
             let last = k0 + depth == k;
+            // What was stored between blocks of k is in the caches.
+            let late = last && k0 == 0 && then.is_late();
             // Of a packed operand steps are those of the form.
             let (step, steps) = (P::steps(k0), P::steps(depth));
             let (mut right, mut right_at) = (self.right, (first_col, step));
@@ -296,9 +314,10 @@ impl<T: Real, P: Panel<T>> Product<'_, T, P> {
                     then.prepare(place, (height, cols));
                 }
                 let a = self.left_panel(first_row + row, height, (k0, depth), panel);
-                row_of_tiles::<T, P>(self.isa, init, a, b, &mut c.window(row, height, 0, cols));
+                let mut tiles = c.window(row, height, 0, cols).with_late(late);
+                row_of_tiles::<T, P>(self.isa, init, a, b, &mut tiles);
                 let next = row + ROWS;
-                if next < rows {
+                if next < rows && !late {
                     // What the next row of tiles begins with; the rest is fetched from tile to tile.
                     c.prefetch(next, ROWS.min(rows - next), 0, COLS.min(cols));
                 }
@@ -309,6 +328,9 @@ impl<T: Real, P: Panel<T>> Product<'_, T, P> {
             }
             k0 += depth;
             if last {
+                if late {
+                    settle();
+                }
                 break;
             }
         }

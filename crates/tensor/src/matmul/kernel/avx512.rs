@@ -60,6 +60,17 @@ unsafe fn store(to: *mut f32, vector: Vector) {
     unsafe { _mm512_storeu_ps(to, vector) };
 }
 
+/// Past the caches.
+///
+/// # Safety
+/// A vector may be written there, and that is a multiple of its size.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn store_late(to: *mut f32, vector: Vector) {
+    // SAFETY: the caller's word.
+    unsafe { _mm512_stream_ps(to, vector) };
+}
+
 /// # Safety
 /// The lanes of the mask may be written there.
 #[inline]

@@ -3,7 +3,7 @@
 /// Writes `tile`: C = init + A·B for one register tile over operands of the element given.
 ///
 /// Beside it must be the vector's operations: `LANES`, `Vector`, `Mask`, `first`, `zero`, `splat`, `load`, `load_part`,
-/// `store` and `store_part`. The shapes list the numbers of vectors a row that tiles of so many rows come with. A step of k
+/// `store`, `store_late` and `store_part`. The shapes list the numbers of vectors a row that tiles of so many rows come with. A step of k
 /// is as many passes as told; a pass adds to the vector `sum` the products of what `part` makes of an element of A, in all
 /// lanes of `left`, and of a vector of B, `right`.
 macro_rules! register_tile {
@@ -110,12 +110,17 @@ macro_rules! register_tile {
                 elements = elements.wrapping_offset(step);
                 vectors = vectors.wrapping_offset(b_step);
             }
+            // Past the caches only whole vectors go, which begin where they may.
+            let late = c.is_late() && !PART && (out.addr() | c_step * size_of::<f32>()) % size_of::<Vector>() == 0;
             for (i, row) in acc.into_iter().enumerate() {
                 for (j, sum) in row.into_iter().enumerate() {
                     let to = out.wrapping_add(i * c_step + j * LANES);
                     if PART && j == N - 1 {
                         // SAFETY: the lanes beyond the row are masked.
                         unsafe { store_part(to, tail, sum) };
+                    } else if late {
+                        // SAFETY: the vector lies inside the row, and begins at a multiple of its size.
+                        unsafe { store_late(to, sum) };
                     } else {
                         // SAFETY: the vector lies inside the row.
                         unsafe { store(to, sum) };
