@@ -19,7 +19,7 @@ pub enum Kind {
     Avx2,
     /// x86-64 AVX-512 (F, BW, DQ, VL).
     Avx512,
-    /// The same with dot products of bf16 (BF16).
+    /// The same with dot products of bf16 (BF16) and of bytes (VNNI).
     Avx512Bf16,
 }
 
@@ -52,8 +52,8 @@ impl Isa {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl");
             if avx2 && avx512 {
-                let bf16 = is_x86_feature_detected!("avx512bf16");
-                return Isa(if bf16 { Kind::Avx512Bf16 } else { Kind::Avx512 });
+                let dots = is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512vnni");
+                return Isa(if dots { Kind::Avx512Bf16 } else { Kind::Avx512 });
             }
             if avx2 {
                 return Isa(Kind::Avx2);

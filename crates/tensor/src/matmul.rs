@@ -21,5 +21,5 @@ pub use product::{Init, Operand, product};
 
 pub(crate) use kernel::{Kernel, ROWS};
 pub(crate) use panel::block;
-pub(crate) use product::{Late, Reading, product_then};
+pub(crate) use product::{Epilogue, Late, Reading, product_then};
 pub(crate) use turn::turn;

@@ -12,10 +12,13 @@ pub(super) mod avx512;
 mod register;
 
 use super::panel::Panel;
+use ndarray::{ArrayView2, ArrayViewMut2};
+
+use super::product::{Epilogue, product_then};
 use super::{row, turn};
 use crate::isa::{Isa, dispatch};
 use crate::tile::{Panels, Strided, Tile};
-use crate::{Init, Real};
+use crate::{Context, Init, Quantized, Real, quantized};
 
 /// Rows of a full register tile.
 pub(crate) const ROWS: usize = 12;
@@ -43,6 +46,19 @@ pub(crate) trait Kernel: bytemuck::Pod {
 
     /// Adds to each sum the products of a row of `b`, adjacent elements, with those of `a`. Shapes have been checked.
     fn across(isa: Isa, a: Strided<'_, Self>, b: Strided<'_, Self>, sums: &mut [Self]);
+
+    /// C = init + A·Wᵀ over quantized weights. Shapes have been checked.
+    #[track_caller]
+    fn multiply_quantized(
+        cx: &mut Context<Self>,
+        c: ArrayViewMut2<'_, Self>,
+        init: Init<'_, Self>,
+        a: ArrayView2<'_, Self>,
+        w: &Quantized,
+        beside: Option<ArrayViewMut2<'_, Self>>,
+        then: impl Epilogue<Self>,
+    ) where
+        Self: Real;
 }
 
 impl Kernel for f32 {
@@ -96,6 +112,19 @@ impl Kernel for f32 {
         }
         row::across_plainly(isa, a, b, sums);
     }
+
+    #[track_caller]
+    fn multiply_quantized(
+        cx: &mut Context<f32>,
+        c: ArrayViewMut2<'_, f32>,
+        init: Init<'_, f32>,
+        a: ArrayView2<'_, f32>,
+        w: &Quantized,
+        beside: Option<ArrayViewMut2<'_, f32>>,
+        then: impl Epilogue<f32>,
+    ) {
+        quantized::multiply(cx, c, init, a.into(), w, beside, &then);
+    }
 }
 
 impl Kernel for f64 {
@@ -121,6 +150,21 @@ impl Kernel for f64 {
     #[inline]
     fn across(isa: Isa, a: Strided<'_, f64>, b: Strided<'_, f64>, sums: &mut [f64]) {
         row::across_plainly(isa, a, b, sums);
+    }
+
+    /// As an oracle: by the weights that the codes stand for, with nothing rounded.
+    #[track_caller]
+    fn multiply_quantized(
+        cx: &mut Context<f64>,
+        c: ArrayViewMut2<'_, f64>,
+        init: Init<'_, f64>,
+        a: ArrayView2<'_, f64>,
+        w: &Quantized,
+        beside: Option<ArrayViewMut2<'_, f64>>,
+        then: impl Epilogue<f64>,
+    ) {
+        let weights = w.weights().mapv(f64::from);
+        product_then(cx, c, init, a, weights.t(), beside, then);
     }
 }
 

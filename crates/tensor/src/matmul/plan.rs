@@ -2,7 +2,7 @@
 
 use super::kernel::{COLS, ROWS};
 use super::panel::Panel;
-use super::product::Operand;
+use super::product::Right;
 use crate::Real;
 use crate::tile::Strided;
 
@@ -44,18 +44,16 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new<T: Real, P: Panel<T>>(a: Strided<'_, T>, b: &Operand<'_, T>) -> Self {
+    pub(super) fn new<T: Real, P: Panel<T>>(a: Strided<'_, T>, b: &Right<'_, T>) -> Self {
         let (m, (k, n)) = (a.rows(), b.dim());
         // Copying would not pay for a few rows, nor for a few columns.
         let must = P::lies(a).is_none();
         let copies_left = must || (m > ROWS && n > COLS && P::copies_left(a));
         let mut right = match b {
-            Operand::Packed(_) => Packing::No,
-            Operand::View(b) if !must && Strided::from(*b).has_adjacent_columns() && m <= WORTH_PACKING => {
-                Packing::No
-            }
-            Operand::View(_) if P::steps(k) * n <= SHARED => Packing::Shared,
-            Operand::View(_) => Packing::Own,
+            Right::Packed(_) => Packing::No,
+            Right::Lies(b) if !must && b.has_adjacent_columns() && m <= WORTH_PACKING => Packing::No,
+            Right::Lies(_) if P::steps(k) * n <= SHARED => Packing::Shared,
+            Right::Lies(_) => Packing::Own,
         };
         // A task that packs for itself takes as much as it can of the other operand.
         let tallest = if right == Packing::Own { 96 * ROWS } else { 32 * ROWS };

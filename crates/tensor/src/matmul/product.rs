@@ -13,7 +13,7 @@ use super::plan::{Packing, Plan};
 use super::row;
 use crate::context::carve;
 use crate::tile::{Beside, Grid, Panels, Strided, Tile, settle};
-use crate::{Context, Isa, Precision, Real};
+use crate::{Context, Isa, Precision, Quantized, Real};
 
 /// What the chain of each output element starts from.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,7 @@ pub enum Init<'a, T> {
 impl<'a, T> Init<'a, T> {
     /// The part for the columns from `first` on.
     #[inline(always)]
-    pub(super) fn columns(self, first: usize) -> Self {
+    pub(crate) fn columns(self, first: usize) -> Self {
         match self {
             Init::Bias(bias) => Init::Bias(&bias[first..]),
             other => other,
@@ -49,6 +49,8 @@ pub enum Operand<'a, T> {
     View(ArrayView2<'a, T>),
     /// Packed before.
     Packed(&'a Packed<T>),
+    /// Of 4 or 8 bits a weight. In products of f64, an oracle, what the codes stand for.
+    Quantized(&'a Quantized),
 }
 
 impl<T: Real> Operand<'_, T> {
@@ -56,6 +58,7 @@ impl<T: Real> Operand<'_, T> {
         match self {
             Operand::View(view) => view.dim(),
             Operand::Packed(packed) => (packed.rows(), packed.cols()),
+            Operand::Quantized(weights) => (weights.inputs(), weights.outputs()),
         }
     }
 }
@@ -69,6 +72,12 @@ impl<'a, T> From<ArrayView2<'a, T>> for Operand<'a, T> {
 impl<'a, T> From<&'a Packed<T>> for Operand<'a, T> {
     fn from(packed: &'a Packed<T>) -> Self {
         Operand::Packed(packed)
+    }
+}
+
+impl<'a, T> From<&'a Quantized> for Operand<'a, T> {
+    fn from(weights: &'a Quantized) -> Self {
+        Operand::Quantized(weights)
     }
 }
 
@@ -168,12 +177,33 @@ pub(crate) fn product_then<'a, T: Real>(
     if m == 0 || n == 0 {
         return;
     }
+    let b = match b {
+        Operand::View(b) => Right::Lies(b.into()),
+        Operand::Packed(packed) => Right::Packed(packed),
+        Operand::Quantized(w) => return T::multiply_quantized(cx, c, init, a, w, beside, then),
+    };
     match (cx.precision(), b) {
-        (Precision::F32, Operand::View(b)) if m == 1 && row::lies_well(b.into()) => {
-            row::row(cx, c, init, a.into(), b.into(), beside, &then);
+        (Precision::F32, Right::Lies(b)) if m == 1 && row::lies_well(b) => {
+            row::row(cx, c, init, a.into(), b, beside, &then);
         }
         (Precision::F32, b) => run::<T, Full>(cx, c, init, a.into(), b, beside, then),
         (Precision::Bf16, b) => run::<T, T::Half>(cx, c, init, a.into(), b, beside, then),
+    }
+}
+
+/// A right operand of floating-point numbers.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Right<'a, T> {
+    Lies(Strided<'a, T>),
+    Packed(&'a Packed<T>),
+}
+
+impl<T: Real> Right<'_, T> {
+    pub(super) fn dim(&self) -> (usize, usize) {
+        match self {
+            Right::Lies(matrix) => (matrix.rows(), matrix.cols()),
+            Right::Packed(packed) => (packed.rows(), packed.cols()),
+        }
     }
 }
 
@@ -184,7 +214,7 @@ fn run<T: Real, P: Panel<T>>(
     c: ArrayViewMut2<'_, T>,
     init: Init<'_, T>,
     a: Strided<'_, T>,
-    b: Operand<'_, T>,
+    b: Right<'_, T>,
     beside: Option<ArrayViewMut2<'_, T>>,
     then: impl Epilogue<T>,
 ) {
@@ -206,14 +236,14 @@ fn run<T: Real, P: Panel<T>>(
     if plan.left == Packing::Shared {
         pack_left_by::<T, P>(runner.team(), isa, a, left);
     }
-    let right = match &b {
-        Operand::Packed(packed) => Source::Packed(P::view(packed.data()), P::steps(k)),
-        Operand::View(b) if plan.right == Packing::Shared => {
+    let right = match b {
+        Right::Packed(packed) => Source::Packed(P::view(packed.data()), P::steps(k)),
+        Right::Lies(b) if plan.right == Packing::Shared => {
             let shared = P::view_mut(shared);
-            pack_right_by::<T, P>(runner.team(), isa, (*b).into(), shared);
+            pack_right_by::<T, P>(runner.team(), isa, b, shared);
             Source::Packed(shared, P::steps(k))
         }
-        Operand::View(b) => Source::Lies((*b).into()),
+        Right::Lies(b) => Source::Lies(b),
     };
     let product = Product::<T, P> { isa, plan, a, left, right, init };
     let parts = (Grid::new(c, height, width), Beside::new(beside, (m, n), height, width));

@@ -1,0 +1,113 @@
+//! Rows of x rounded to 8 bits: in blocks of 32, with a scale each.
+#![expect(unsafe_code, reason = "reads strided rows without a bounds check an element")]
+
+use selvedge_sync::{Team, chunks};
+
+use super::BLOCK;
+use crate::isa::dispatch;
+use crate::tile::Strided;
+use crate::{Isa, Real};
+
+/// Rows a task takes.
+const ROWS: usize = 16;
+/// What is smaller is 0: its inverse would be infinite.
+const LEAST: f64 = 1e-30;
+
+/// Words of f32 that a row of so many blocks takes: codes, scales, sums of codes.
+pub(super) fn words(blocks: usize) -> usize {
+    blocks * (BLOCK / size_of::<f32>() + 2)
+}
+
+/// Quantized rows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rows<'a> {
+    words: &'a [f32],
+    blocks: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// Rounds the rows of x into `words`, the rows shared among the threads.
+    pub(super) fn new<T: Real>(
+        team: &Team,
+        isa: Isa,
+        x: Strided<'_, T>,
+        words_of_all: &'a mut [f32],
+    ) -> Self {
+        let blocks = x.cols().div_ceil(BLOCK);
+        let len = words(blocks);
+        if len > 0 {
+            team.parallel_parts(chunks(words_of_all, ROWS * len), |task, out| {
+                for (at, out) in out.chunks_exact_mut(len).enumerate() {
+                    let row = x.window(task * ROWS + at, 1, 0, x.cols());
+                    let (codes, rest) = out.split_at_mut(blocks * BLOCK / size_of::<f32>());
+                    let (scales, sums) = rest.split_at_mut(blocks);
+                    round(isa, row, bytemuck::cast_slice_mut(codes), scales, bytemuck::cast_slice_mut(sums));
+                }
+            });
+        }
+        Rows { words: words_of_all, blocks }
+    }
+
+    fn row(&self, row: usize) -> &'a [f32] {
+        let len = words(self.blocks);
+        &self.words[row * len..(row + 1) * len]
+    }
+
+    /// The codes of a row, block after block.
+    #[inline(always)]
+    pub(super) fn codes(&self, row: usize) -> &'a [i8] {
+        bytemuck::cast_slice(&self.row(row)[..self.blocks * BLOCK / size_of::<f32>()])
+    }
+
+    /// A scale a block.
+    #[inline(always)]
+    pub(super) fn scales(&self, row: usize) -> &'a [f32] {
+        &self.row(row)[self.blocks * BLOCK / size_of::<f32>()..][..self.blocks]
+    }
+
+    /// The sum of the codes of each block.
+    #[inline(always)]
+    pub(super) fn sums(&self, row: usize) -> &'a [i32] {
+        bytemuck::cast_slice(&self.row(row)[self.blocks * BLOCK / size_of::<f32>() + self.blocks..])
+    }
+}
+
+dispatch! {
+    /// Rounds one row: a block's largest number becomes ±127. One that is not finite makes the scale NaN.
+    fn round<T>(x: Strided<'_, T>, codes: &mut [i8], scales: &mut [f32], sums: &mut [i32]) = round_body;
+}
+
+#[inline(always)]
+fn round_body<T: Real>(x: Strided<'_, T>, codes: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+    let each = codes.as_chunks_mut::<BLOCK>().0.iter_mut().zip(scales).zip(sums).enumerate();
+    for (b, ((codes, scale), sum)) in each {
+        let mut block = [0.0_f32; BLOCK];
+        let width = BLOCK.min(x.cols() - b * BLOCK);
+        let part = x.window(0, 1, b * BLOCK, width);
+        if part.has_adjacent_columns() {
+            block.iter_mut().zip(part.row(0)).for_each(|(to, from)| *to = from.to_f64() as f32);
+        } else {
+            for (k, to) in block[..width].iter_mut().enumerate() {
+                // SAFETY: inside the row.
+                *to = unsafe { part.read(0, k) }.to_f64() as f32;
+            }
+        }
+        let bits = block.map(|x| x.to_bits() & 0x7fff_ffff);
+        // As integers, the bits of numbers without a sign are ordered as these are, and NaN comes last.
+        let largest = f32::from_bits(bits.into_iter().fold(0, u32::max));
+        let (step, inverse) = if !largest.is_finite() {
+            (f32::NAN, 0.0)
+        } else if f64::from(largest) < LEAST {
+            (0.0, 0.0)
+        } else {
+            (largest / 127.0, 127.0 / largest)
+        };
+        *scale = step;
+        let mut total = 0;
+        for (code, &x) in codes.iter_mut().zip(&block) {
+            *code = (x * inverse).round_ties_even() as i8;
+            total += i32::from(*code);
+        }
+        *sum = total;
+    }
+}
