@@ -67,6 +67,9 @@ unsafe fn rows<const M: usize, const OFFSET: i32, const NARROW: bool, const LEAS
         }
     }
     let low = _mm512_set1_epi8(15);
+    let blocks = lines.len() / form.lines();
+    // What the reads of codes below rely on.
+    assert!(codes.iter().all(|codes| codes.len() == blocks * BLOCK), "rows of {blocks} blocks");
     for (b, block) in lines.chunks_exact(form.lines()).enumerate() {
         let mut dots = [[_mm512_setzero_si512(); 2]; M];
         if OFFSET > 0 {
@@ -79,7 +82,8 @@ unsafe fn rows<const M: usize, const OFFSET: i32, const NARROW: bool, const LEAS
             let w = [load(&pair[0]), load(&pair[1])];
             let mut add = |group: usize, w: [__m512i; 2]| {
                 for (dots, codes) in dots.iter_mut().zip(codes) {
-                    let x = four(codes, b * BLOCK + group * GROUP);
+                    // SAFETY: four of the codes of block b.
+                    let x = unsafe { four(codes.as_ptr().wrapping_add(b * BLOCK + group * GROUP)) };
                     for (dot, w) in dots.iter_mut().zip(w) {
                         *dot = _mm512_dpbusd_epi32(*dot, w, x);
                     }
@@ -141,9 +145,12 @@ fn halves(line: &Line) -> [__m512; 2] {
 }
 
 /// Four codes of x for all outputs.
+///
+/// # Safety
+/// They may be read there.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn four(codes: &[i8], at: usize) -> __m512i {
-    let four = [codes[at], codes[at + 1], codes[at + 2], codes[at + 3]];
-    _mm512_set1_epi32(i32::from_le_bytes(four.map(i8::cast_unsigned)))
+unsafe fn four(codes: *const i8) -> __m512i {
+    // SAFETY: the caller's word.
+    _mm512_set1_epi32(unsafe { codes.cast::<i32>().read_unaligned() })
 }
