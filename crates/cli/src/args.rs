@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use selvedge_model::Arch;
+use selvedge_model::tensor::quantized::Form;
+use selvedge_model::{Arch, Storage};
 use selvedge_train::schedule::Shape;
 use selvedge_train::settings::Dtype;
 
@@ -254,7 +255,8 @@ const GENERATE_EXAMPLES: &str = "\
 Examples:
   selvedge generate \"fn main() {\"                   with the newest run in runs/
   selvedge generate \"Once upon\" --run runs/book --temperature 0
-  selvedge generate \"use std::\" --tokens 50 --seed 7";
+  selvedge generate \"use std::\" --tokens 50 --seed 7
+  selvedge generate \"impl Drop\" --weights q8_0           with 8 bits a weight";
 
 #[derive(Debug, Args)]
 #[command(after_help = GENERATE_EXAMPLES)]
@@ -276,8 +278,38 @@ pub(crate) struct GenerateArgs {
     /// Seed of the draws
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    /// How weights are kept: as trained, or rounded to 8 or 4 bits each, which is faster and takes less memory
+    #[arg(long, value_name = "FORM", value_enum, default_value_t = WeightForm::Trained)]
+    pub(crate) weights: WeightForm,
     #[command(flatten)]
     pub(crate) resources: ResourceArgs,
+}
+
+/// How weights are kept for generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WeightForm {
+    /// In the precision of the run
+    Trained,
+    /// 8.5 bits a weight
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// 4.5 bits a weight
+    #[value(name = "q4_0")]
+    Q4_0,
+    /// 5 bits a weight
+    #[value(name = "q4_1")]
+    Q4_1,
+}
+
+impl From<WeightForm> for Storage {
+    fn from(form: WeightForm) -> Self {
+        match form {
+            WeightForm::Trained => Storage::Packed,
+            WeightForm::Q8_0 => Storage::Quantized(Form::Q8_0),
+            WeightForm::Q4_0 => Storage::Quantized(Form::Q4_0),
+            WeightForm::Q4_1 => Storage::Quantized(Form::Q4_1),
+        }
+    }
 }
 
 #[derive(Debug, Args)]

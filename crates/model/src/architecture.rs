@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2, s};
 use selvedge_tensor::attention::{self, KvCache};
-use selvedge_tensor::{Context, Init, Operand, Packed, Real, cross_entropy, linear};
+use selvedge_tensor::quantized::Form;
+use selvedge_tensor::{Context, Init, Operand, Packed, Quantized, Real, cross_entropy, linear};
 
 use crate::config::{Arch, Config};
 use crate::error::Error;
@@ -157,7 +158,7 @@ pub trait Architecture<T: Real>: Debug + Send + Sync {
     );
 
     /// Packs the weights of products once, for [`Architecture::generate`].
-    fn pack(&self, cx: &mut Context<T>, params: &[T]) -> PackedWeights<T>;
+    fn pack(&self, cx: &mut Context<T>, params: &[T], storage: Storage) -> PackedWeights<T>;
 
     /// Runs `tokens` at positions `first..` of one sequence, extends its caches (one a layer), and writes the
     /// logits (V) of the last one; activations of mode [`Mode::Generate`] for one sequence of as many rows.
@@ -186,15 +187,43 @@ pub fn build<T: Real>(config: Config) -> Result<Box<dyn Architecture<T>>, Error>
     })
 }
 
+/// How the weights of products are kept for generation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Storage {
+    /// In the precision of the context.
+    #[default]
+    Packed,
+    /// In 4 or 8 bits each, which the products compute with.
+    Quantized(Form),
+}
+
 /// Weights of products in packed form, in the order of the listing; `None` for the rest.
 #[derive(Debug)]
-pub struct PackedWeights<T>(pub(crate) Vec<Option<Packed<T>>>);
+pub struct PackedWeights<T>(pub(crate) Vec<Option<PackedWeight<T>>>);
+
+#[derive(Debug)]
+pub(crate) enum PackedWeight<T> {
+    Packed(Packed<T>),
+    Quantized(Quantized),
+}
+
+impl<T: Real> PackedWeight<T> {
+    /// Packs a weight of shape (OC, C).
+    pub(crate) fn new(cx: &mut Context<T>, weight: ArrayView2<'_, T>, storage: Storage) -> Self {
+        match storage {
+            Storage::Packed => PackedWeight::Packed(Packed::new(cx, weight.reversed_axes())),
+            Storage::Quantized(form) => {
+                PackedWeight::Quantized(Quantized::of(form, weight.mapv(|w| w.to_f64() as f32).view()))
+            }
+        }
+    }
+}
 
 /// One weight as a wiring reads it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Weight<'a, T> {
     pub(crate) view: ArrayView2<'a, T>,
-    packed: Option<&'a Packed<T>>,
+    packed: Option<&'a PackedWeight<T>>,
 }
 
 impl<'a, T: Real> Weight<'a, T> {
@@ -202,14 +231,15 @@ impl<'a, T: Real> Weight<'a, T> {
         Weight { view, packed: None }
     }
 
-    pub(crate) fn with_packed(view: ArrayView2<'a, T>, packed: Option<&'a Packed<T>>) -> Self {
+    pub(crate) fn with_packed(view: ArrayView2<'a, T>, packed: Option<&'a PackedWeight<T>>) -> Self {
         Weight { view, packed }
     }
 
     /// The transposed weight as the right operand of a product.
     pub(crate) fn operand(&self) -> Operand<'_, T> {
         match self.packed {
-            Some(packed) => Operand::Packed(packed),
+            Some(PackedWeight::Packed(packed)) => Operand::Packed(packed),
+            Some(PackedWeight::Quantized(weights)) => Operand::Quantized(weights),
             None => Operand::View(self.view.t()),
         }
     }

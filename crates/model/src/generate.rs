@@ -7,7 +7,7 @@ use std::fmt;
 use selvedge_tensor::attention::KvCache;
 use selvedge_tensor::{Context, Real};
 
-use crate::architecture::{Architecture, Mode, PackedWeights};
+use crate::architecture::{Architecture, Mode, PackedWeights, Storage};
 use crate::{CounterRng, Error};
 
 /// Rows of a prompt computed at a time.
@@ -71,10 +71,20 @@ pub struct Generator<'a> {
 impl<'a> Generator<'a> {
     /// Packs the weights and makes room for the model's context.
     pub fn new(cx: &mut Context, model: &'a dyn Architecture<f32>, params: &'a [f32]) -> Self {
+        Self::with_storage(cx, model, params, Storage::Packed)
+    }
+
+    /// The same with weights kept as told. Embeddings that are looked up, norms and biases stay f32.
+    pub fn with_storage(
+        cx: &mut Context,
+        model: &'a dyn Architecture<f32>,
+        params: &'a [f32],
+        storage: Storage,
+    ) -> Self {
         let config = model.config();
         let cache = KvCache::new(config.context, config.kv_heads, config.head_size());
         Generator {
-            packed: model.pack(cx, params),
+            packed: model.pack(cx, params, storage),
             caches: vec![cache; config.layers],
             acts: vec![0.0; model.activations(1, CHUNK, Mode::Generate)],
             logits: vec![0.0; config.vocab],

@@ -10,7 +10,7 @@ mod layout;
 mod llama;
 mod weights;
 
-pub use architecture::{Architecture, Fold, LossSum, Mode, PackedWeights, Rows, build};
+pub use architecture::{Architecture, Fold, LossSum, Mode, PackedWeights, Rows, Storage, build};
 pub use config::{Activation, Arch, Config};
 pub use error::Error;
 pub use generate::{Generator, Sampling};

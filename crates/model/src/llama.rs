@@ -4,11 +4,12 @@
 
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 use selvedge_tensor::attention::{self, KvCache};
-use selvedge_tensor::{Context, Packed, Real, embedding, linear, rmsnorm, rope, swiglu};
+use selvedge_tensor::{Context, Real, embedding, linear, rmsnorm, rope, swiglu};
 
 use crate::architecture::{
-    Architecture, Attend, Fold, LossSum, Mode, PackedWeights, Rows, Weight, attend, clear_additions,
-    head_losses, head_losses_and_gradient, input_output, is_product, linear_backward, logit_rows,
+    Architecture, Attend, Fold, LossSum, Mode, PackedWeight, PackedWeights, Rows, Storage, Weight, attend,
+    clear_additions, head_losses, head_losses_and_gradient, input_output, is_product, linear_backward,
+    logit_rows,
 };
 use crate::config::Config;
 use crate::init::DEVIATION;
@@ -387,11 +388,11 @@ impl<T: Real> Architecture<T> for Llama<T> {
         embedding::backward(cx, dtokens, dinput, tokens);
     }
 
-    fn pack(&self, cx: &mut Context<T>, params: &[T]) -> PackedWeights<T> {
+    fn pack(&self, cx: &mut Context<T>, params: &[T], storage: Storage) -> PackedWeights<T> {
         let mut packed = Vec::new();
         self.params.map(&mut |slot: &Slot| {
             let product = is_product(slot, self.params.head());
-            packed.push(product.then(|| Packed::new(cx, slot.span.view(params).reversed_axes())));
+            packed.push(product.then(|| PackedWeight::new(cx, slot.span.view(params), storage)));
         });
         PackedWeights(packed)
     }
