@@ -89,18 +89,18 @@ impl<W> Params<W> {
 /// Activations inside one block; N = B·T.
 #[derive(Debug)]
 struct BlockActs<A> {
-    norm_1: A, // (N, C)
-    mean_1: A, // (1, N)
-    rstd_1: A, // (1, N)
-    qkv: A,    // (N, 3C)
-    attn: A,   // (N, C)
-    lse: A,    // (1, B·H·T)
-    mid: A,    // (N, C), the residual stream after attention
-    norm_2: A, // (N, C)
-    mean_2: A, // (1, N)
-    rstd_2: A, // (1, N)
-    up: A,     // (N, F)
-    gelu: A,   // (N, F)
+    norm_1: A,         // (N, C)
+    mean_1: A,         // (1, N)
+    rstd_1: A,         // (1, N)
+    qkv: A,            // (N, 3C)
+    attn: A,           // (N, C)
+    lse: A,            // (1, B·H·T)
+    mid: A,            // (N, C), the residual stream after attention
+    norm_2: A,         // (N, C)
+    mean_2: A,         // (1, N)
+    rstd_2: A,         // (1, N)
+    gelu: A,           // (N, F)
+    slopes: Option<A>, // (N, F), of gelu, for a backward
 }
 
 impl<A> BlockActs<A> {
@@ -116,8 +116,8 @@ impl<A> BlockActs<A> {
             norm_2: f(&self.norm_2),
             mean_2: f(&self.mean_2),
             rstd_2: f(&self.rstd_2),
-            up: f(&self.up),
             gelu: f(&self.gelu),
+            slopes: self.slopes.as_ref().map(&mut *f),
         }
     }
 }
@@ -208,8 +208,8 @@ impl Gpt2 {
                     norm_2: span(n, c),
                     mean_2: span(1, n),
                     rstd_2: span(1, n),
-                    up: span(n, f),
                     gelu: span(n, f),
+                    slopes: mode.has_backward().then(|| span(n, f)),
                 })
                 .collect(),
             outs: (0..mode.kept_outputs(layers)).map(|_| span(n, c)).collect(),
@@ -301,7 +301,8 @@ impl Gpt2 {
         let (mean, rstd) = (flat(&mut a.mean_2), flat(&mut a.rstd_2));
         layernorm::forward(cx, a.norm_2.view_mut(), mean, rstd, a.mid.view(), w, b, eps);
         let (w, b) = (p.mlp_up_weight.operand(), p.mlp_up_bias.row());
-        gelu::linear_forward(cx, a.gelu.view_mut(), a.up.view_mut(), a.norm_2.view(), w, b, self.form);
+        let slopes = a.slopes.as_mut().map(|slopes| slopes.view_mut());
+        gelu::linear_forward(cx, a.gelu.view_mut(), slopes, a.norm_2.view(), w, b, self.form);
         let (w, b) = (p.mlp_down_weight.operand(), Some(p.mlp_down_bias.row()));
         linear::forward_onto(cx, out, a.mid.view(), a.gelu.view(), w, b);
     }
@@ -322,8 +323,8 @@ impl Gpt2 {
         let Back { dnorm, dqkv, dattn, dup } = back;
         let (dw, db) = (d.mlp_down_weight.view_mut(), Some(d.mlp_down_bias.row_mut(0)));
         linear::backward_weight(cx, dw, fold.init(), db, dres.view(), a.gelu.view());
-        let w = p.mlp_down_weight.view;
-        gelu::linear_backward(cx, dup.view_mut(), dres.view(), w, a.up.view(), self.form);
+        let slopes = a.slopes.as_ref().expect("a mode with a backward");
+        gelu::linear_backward(cx, dup.view_mut(), dres.view(), p.mlp_down_weight.view, slopes.view());
         let (dw, db) = ((&mut d.mlp_up_weight, fold), Some(&mut d.mlp_up_bias));
         linear_backward(cx, dnorm.view_mut(), dw, db, dup.view(), a.norm_2.view(), &p.mlp_up_weight);
         let (dw, db) = (d.norm_2_weight.row_mut(0), d.norm_2_bias.row_mut(0));

@@ -30,10 +30,8 @@ pub fn forward<T: Real>(cx: &mut Context<T>, mut y: ArrayViewMut2<'_, T>, x: Arr
     let isa = cx.isa();
     cx.for_each(chunks(y, ELEMENTS), |index, y| {
         let x = &x[index * ELEMENTS..];
-        match form {
-            Form::Tanh => forward_tanh(isa, y, x),
-            Form::Exact => forward_exact(isa, y, x),
-        }
+        y.copy_from_slice(&x[..y.len()]);
+        values(isa, y, form);
     });
 }
 
@@ -53,15 +51,12 @@ pub fn backward<T: Real>(
     let (dx, x) = (dx.as_slice_mut().expect("contiguous dx"), x.to_slice().expect("contiguous x"));
     let isa = cx.isa();
     cx.for_each(chunks(dx, ELEMENTS), |index, dx| {
-        let x = &x[index * ELEMENTS..];
-        match form {
-            Form::Tanh => backward_tanh(isa, dx, x),
-            Form::Exact => backward_exact(isa, dx, x),
-        }
+        times_slopes(isa, dx, &x[index * ELEMENTS..], form);
     });
 }
 
-/// up (N, F) = x (N, C) · Wᵀ + b and y (N, F) = gelu(up): each element's function is taken while its sum is at hand.
+/// y (N, F) = gelu(x (N, C) · Wᵀ + b): each element's function is taken while its sum is at hand. `slopes` (N, F), if there
+/// are any, become gelu′ of the same sums, for [`linear_backward`]. Errors are those of [`forward`] and [`backward`].
 ///
 /// # Panics
 /// On shapes that do not fit, and on a bias whose elements are not adjacent.
@@ -69,7 +64,7 @@ pub fn backward<T: Real>(
 pub fn linear_forward<'a, T: Real>(
     cx: &mut Context<T>,
     y: ArrayViewMut2<'_, T>,
-    up: ArrayViewMut2<'_, T>,
+    slopes: Option<ArrayViewMut2<'_, T>>,
     x: ArrayView2<'_, T>,
     w_t: impl Into<Operand<'a, T>>,
     bias: ArrayView1<'_, T>,
@@ -77,20 +72,18 @@ pub fn linear_forward<'a, T: Real>(
 ) {
     let init = Init::Bias(bias.to_slice().expect("a bias is contiguous"));
     let isa = cx.isa();
-    let forward = match form {
-        Form::Tanh => forward_tanh,
-        Form::Exact => forward_exact,
-    };
-    product_then(cx, up, init, x, w_t, Some(y), |up: &mut Tile<'_, T>, y: Option<Tile<'_, T>>| {
-        let mut y = y.expect("a matrix beside the product");
-        for row in 0..up.rows() {
-            forward(isa, y.row_mut(row), up.row(row));
+    product_then(cx, y, init, x, w_t, slopes, |y: &mut Tile<'_, T>, mut slopes: Option<Tile<'_, T>>| {
+        for row in 0..y.rows() {
+            match &mut slopes {
+                Some(slopes) => values_and_slopes(isa, y.row_mut(row), slopes.row_mut(row), form),
+                None => values(isa, y.row_mut(row), form),
+            }
         }
     });
 }
 
-/// dup (N, F) = (dy (N, C) · W) ∘ gelu′(up), with W (C, F): the gradient of `up` given that of a linear layer's output
-/// over gelu(up).
+/// dup (N, F) = (dy (N, C) · W) ∘ slopes (N, F), with W (C, F): the gradient of `up`, the sums at which [`linear_forward`]
+/// took the slopes, given that of a linear layer's output over gelu(up).
 ///
 /// # Panics
 /// On shapes that do not fit.
@@ -100,82 +93,154 @@ pub fn linear_backward<T: Real>(
     dup: ArrayViewMut2<'_, T>,
     dy: ArrayView2<'_, T>,
     w: ArrayView2<'_, T>,
-    up: ArrayView2<'_, T>,
-    form: Form,
+    slopes: ArrayView2<'_, T>,
 ) {
-    assert_eq!(dup.dim(), up.dim(), "gelu gradient and input");
+    assert_eq!(dup.dim(), slopes.dim(), "gradient and slopes of gelu");
     let isa = cx.isa();
-    let backward = match form {
-        Form::Tanh => backward_tanh,
-        Form::Exact => backward_exact,
-    };
-    let then = |dup: &mut Tile<'_, T>, up: Strided<'_, T>| {
+    let then = |dup: &mut Tile<'_, T>, slopes: Strided<'_, T>| {
         for row in 0..dup.rows() {
-            backward(isa, dup.row_mut(row), up.row(row));
+            multiply(isa, dup.row_mut(row), slopes.row(row));
         }
     };
-    product_then(cx, dup, Init::Zero, dy, w, None, Reading { other: up.into(), then });
+    product_then(cx, dup, Init::Zero, dy, w, None, Reading { other: slopes.into(), then });
 }
 
 dispatch! {
-    fn forward_tanh<T>(y: &mut [T], x: &[T]) = forward_tanh_body;
+    /// Each x becomes gelu(x).
+    fn values<T>(x: &mut [T], form: Form) = values_body;
 }
 dispatch! {
-    fn forward_exact<T>(y: &mut [T], x: &[T]) = forward_exact_body;
+    /// Each x becomes gelu(x), and its slope gelu′(x).
+    fn values_and_slopes<T>(x: &mut [T], slopes: &mut [T], form: Form) = values_and_slopes_body;
 }
 dispatch! {
-    fn backward_tanh<T>(dx: &mut [T], x: &[T]) = backward_tanh_body;
+    /// dx *= gelu′(x).
+    fn times_slopes<T>(dx: &mut [T], x: &[T], form: Form) = times_slopes_body;
 }
 dispatch! {
-    fn backward_exact<T>(dx: &mut [T], x: &[T]) = backward_exact_body;
+    /// dx *= slopes.
+    fn multiply<T>(dx: &mut [T], slopes: &[T]) = multiply_body;
+}
+
+#[inline(always)]
+fn values_body<T: Real>(x: &mut [T], form: Form) {
+    match form {
+        Form::Tanh => {
+            for x in x {
+                *x = Tanh::at(*x).value();
+            }
+        }
+        Form::Exact => {
+            for x in x {
+                *x = Exact::at(*x).value();
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn values_and_slopes_body<T: Real>(x: &mut [T], slopes: &mut [T], form: Form) {
+    match form {
+        Form::Tanh => {
+            for (x, slope) in x.iter_mut().zip(slopes) {
+                let at = Tanh::at(*x);
+                (*x, *slope) = (at.value(), at.slope());
+            }
+        }
+        Form::Exact => {
+            for (x, slope) in x.iter_mut().zip(slopes) {
+                let at = Exact::at(*x);
+                (*x, *slope) = (at.value(), at.slope());
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn times_slopes_body<T: Real>(dx: &mut [T], x: &[T], form: Form) {
+    match form {
+        Form::Tanh => {
+            for (dx, &x) in dx.iter_mut().zip(x) {
+                *dx *= Tanh::at(x).slope();
+            }
+        }
+        Form::Exact => {
+            for (dx, &x) in dx.iter_mut().zip(x) {
+                *dx *= Exact::at(x).slope();
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn multiply_body<T: Real>(dx: &mut [T], slopes: &[T]) {
+    for (dx, &slope) in dx.iter_mut().zip(slopes) {
+        *dx *= slope;
+    }
 }
 
 /// √(2/π).
 const ROOT: f64 = 0.797_884_560_802_865_4;
 const CUBIC: f64 = 0.044_715;
 
-/// ½(1 + tanh u), written as 1/(1 + e^(−2u)): one exponential, and no cancellation for negative u.
-#[inline(always)]
-fn gate<T: Real>(x: T, square: T) -> T {
-    let (minus_two_root, cubic) = (T::from_f64(-2.0 * ROOT), T::from_f64(-2.0 * ROOT * CUBIC));
-    T::ONE / (T::ONE + (x * square.mul_add(cubic, minus_two_root)).exp())
+/// What the form with tanh and its slope share at one argument.
+struct Tanh<T> {
+    x: T,
+    square: T,
+    /// ½(1 + tanh u), written as 1/(1 + e^(−2u)): one exponential, and no cancellation for negative u.
+    gate: T,
 }
 
-#[inline(always)]
-fn forward_tanh_body<T: Real>(y: &mut [T], x: &[T]) {
-    for (y, &x) in y.iter_mut().zip(x) {
-        *y = x * gate(x, x * x);
-    }
-}
-
-/// With g the gate and u its argument, (x·g)′ = g + x·g·(1 − g)·2u′.
-#[inline(always)]
-fn backward_tanh_body<T: Real>(dx: &mut [T], x: &[T]) {
-    let (two_root, cubic) = (T::from_f64(2.0 * ROOT), T::from_f64(6.0 * ROOT * CUBIC));
-    for (dx, &x) in dx.iter_mut().zip(x) {
+impl<T: Real> Tanh<T> {
+    #[inline(always)]
+    fn at(x: T) -> Self {
+        let (minus_two_root, cubic) = (T::from_f64(-2.0 * ROOT), T::from_f64(-2.0 * ROOT * CUBIC));
         let square = x * x;
-        let g = gate(x, square);
-        let slope = x * square.mul_add(cubic, two_root);
-        *dx *= (g * (T::ONE - g)).mul_add(slope, g);
+        let gate = T::ONE / (T::ONE + (x * square.mul_add(cubic, minus_two_root)).exp());
+        Tanh { x, square, gate }
+    }
+
+    #[inline(always)]
+    fn value(&self) -> T {
+        self.x * self.gate
+    }
+
+    /// With g the gate and u its argument, (x·g)′ = g + x·g·(1 − g)·2u′.
+    #[inline(always)]
+    fn slope(&self) -> T {
+        let (two_root, cubic) = (T::from_f64(2.0 * ROOT), T::from_f64(6.0 * ROOT * CUBIC));
+        let g = self.gate;
+        let steep = self.x * self.square.mul_add(cubic, two_root);
+        (g * (T::ONE - g)).mul_add(steep, g)
     }
 }
 
-#[inline(always)]
-fn forward_exact_body<T: Real>(y: &mut [T], x: &[T]) {
-    let (half, root) = (T::from_f64(0.5), T::from_f64(std::f64::consts::FRAC_1_SQRT_2));
-    for (y, &x) in y.iter_mut().zip(x) {
-        *y = half * x * (T::ONE + (x * root).erf());
-    }
+/// What the exact form and its slope share at one argument.
+struct Exact<T> {
+    x: T,
+    /// 1 + erf(x/√2), which is 2Φ(x).
+    twice: T,
 }
 
-#[inline(always)]
-fn backward_exact_body<T: Real>(dx: &mut [T], x: &[T]) {
-    let (half, root) = (T::from_f64(0.5), T::from_f64(std::f64::consts::FRAC_1_SQRT_2));
-    // 1/√(2π), the height of the normal density.
-    let density = T::from_f64(0.398_942_280_401_432_7);
-    for (dx, &x) in dx.iter_mut().zip(x) {
-        let cumulative = half * (T::ONE + (x * root).erf());
-        *dx *= cumulative + x * density * (-(half * x * x)).exp();
+impl<T: Real> Exact<T> {
+    #[inline(always)]
+    fn at(x: T) -> Self {
+        let root = T::from_f64(std::f64::consts::FRAC_1_SQRT_2);
+        Exact { x, twice: T::ONE + (x * root).erf() }
+    }
+
+    #[inline(always)]
+    fn value(&self) -> T {
+        T::from_f64(0.5) * self.x * self.twice
+    }
+
+    /// (x·Φ(x))′ = Φ(x) + x·e^(−x²/2)/√(2π).
+    #[inline(always)]
+    fn slope(&self) -> T {
+        let (x, half) = (self.x, T::from_f64(0.5));
+        // 1/√(2π), the height of the normal density.
+        let density = T::from_f64(0.398_942_280_401_432_7);
+        half * self.twice + x * density * (-(half * x * x)).exp()
     }
 }
 
@@ -196,19 +261,39 @@ mod tests {
             let form = if exact { Form::Exact } else { Form::Tanh };
             let (x, w, b) = (random::<f32>(seed, (n, c)), random(seed ^ 1, (f, c)), random(seed ^ 2, (1, f)));
             let cx = &mut Context::new(selvedge_sync::Team::new(2).unwrap(), crate::Isa::detect());
-            let (mut up, mut y) = (Array2::zeros((n, f)), Array2::zeros((n, f)));
+            let zeros = || Array2::zeros((n, f));
+            let (mut up, mut y) = (zeros(), zeros());
             crate::linear::forward(cx, up.view_mut(), x.view(), w.t(), Some(b.row(0)));
             forward(cx, y.view_mut(), up.view(), form);
-            let (mut up_fused, mut y_fused) = (Array2::zeros((n, f)), Array2::zeros((n, f)));
-            linear_forward(cx, y_fused.view_mut(), up_fused.view_mut(), x.view(), w.t(), b.row(0), form);
-            prop_assert_eq!((&up, &y), (&up_fused, &y_fused));
+            let (mut slopes, mut y_fused, mut y_alone) = (zeros(), zeros(), zeros());
+            linear_forward(cx, y_fused.view_mut(), Some(slopes.view_mut()), x.view(), w.t(), b.row(0), form);
+            linear_forward(cx, y_alone.view_mut(), None, x.view(), w.t(), b.row(0), form);
+            prop_assert_eq!((&y, &y), (&y_fused, &y_alone));
 
             let (dy, down) = (random(seed ^ 3, (n, c)), random(seed ^ 4, (c, f)));
-            let (mut dup, mut dup_fused) = (Array2::zeros((n, f)), Array2::zeros((n, f)));
+            let (mut dup, mut dup_fused) = (zeros(), zeros());
             crate::linear::backward_input(cx, dup.view_mut(), Init::Zero, dy.view(), down.view());
             backward(cx, dup.view_mut(), up.view(), form);
-            linear_backward(cx, dup_fused.view_mut(), dy.view(), down.view(), up.view(), form);
+            linear_backward(cx, dup_fused.view_mut(), dy.view(), down.view(), slopes.view());
             prop_assert_eq!(dup, dup_fused);
+        }
+
+        #[test]
+        fn backward_within_products_agrees_with_differences(
+            (n, c, f) in (1usize..4, 1usize..6, 1usize..20), seed in any::<u64>(), exact in any::<bool>(),
+        ) {
+            let form = if exact { Form::Exact } else { Form::Tanh };
+            let (x, w, b) = (random(seed, (n, c)), random::<f64>(seed ^ 1, (f, c)), random(seed ^ 2, (1, f)));
+            let (dy, down) = (random(seed ^ 3, (n, c)), random::<f64>(seed ^ 4, (c, f)));
+            let cx = &mut Context::solo();
+            let (mut y, mut slopes, mut dup) = (Array2::zeros((n, f)), Array2::zeros((n, f)), Array2::zeros((n, f)));
+            linear_forward(cx, y.view_mut(), Some(slopes.view_mut()), x.view(), w.t(), b.row(0), form);
+            linear_backward(cx, dup.view_mut(), dy.view(), down.view(), slopes.view());
+            let dx = dup.dot(&w);
+            check_gradient("x", &x, dx.view(), |x| {
+                linear_forward(cx, y.view_mut(), None, x.view(), w.t(), b.row(0), form);
+                dot(&y.dot(&down.t()), &dy)
+            });
         }
 
         #[test]
@@ -226,7 +311,7 @@ mod tests {
     }
 
     /// y or dy/dx at every argument, under every instruction set.
-    fn values(x: &[f32], form: Form, slope: bool) -> Vec<f32> {
+    fn results(x: &[f32], form: Form, slope: bool) -> Vec<f32> {
         let x = ArrayView2::from_shape((1, x.len()), x).unwrap();
         same_bits(|cx| {
             let mut y = Array2::ones(x.dim());
@@ -237,6 +322,23 @@ mod tests {
             }
             y.into_raw_vec_and_offset().0
         })
+    }
+
+    #[test]
+    fn values_with_slopes_are_the_bits_of_each_alone() {
+        let x = patterns();
+        for form in [Form::Tanh, Form::Exact] {
+            let together = same_bits(|cx| {
+                let (mut y, mut slopes) = (x.clone(), vec![0.0; x.len()]);
+                values_and_slopes(cx.isa(), &mut y, &mut slopes, form);
+                [y, slopes].concat()
+            });
+            let alone = [results(&x, form, false), results(&x, form, true)].concat();
+            for ((got, want), x) in together.iter().zip(&alone).zip(x.iter().cycle()) {
+                let same = got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan();
+                assert!(same, "{form:?} at {x:e}: {got:e} instead of {want:e}");
+            }
+        }
     }
 
     #[test]
@@ -260,26 +362,26 @@ mod tests {
         let left = |x: f32| (f32::MIN..-1.0).contains(&x);
         let all = |x: f32| x.abs() < 1e12;
 
-        let y = values(&x, Form::Tanh, false);
+        let y = results(&x, Form::Tanh, false);
         let worst = [errors(&x, &y, right, tanh).ulp, errors(&x, &y, left, tanh).absolute];
         assert!(worst[0].0 < 3.0 && worst[1].0 < 5e-8, "tanh: {worst:?}");
-        let worst = errors(&x, &values(&x, Form::Tanh, true), all, tanh_slope).absolute;
+        let worst = errors(&x, &results(&x, Form::Tanh, true), all, tanh_slope).absolute;
         assert!(worst.0 < 2.5e-6, "slope of tanh: {worst:?}");
 
-        let y = values(&x, Form::Exact, false);
+        let y = results(&x, Form::Exact, false);
         let worst = [errors(&x, &y, right, exact).ulp, errors(&x, &y, left, exact).absolute];
         assert!(worst[0].0 < 4.0 && worst[1].0 < 1e-7, "exact: {worst:?}");
-        let worst = errors(&x, &values(&x, Form::Exact, true), f32::is_finite, exact_slope).absolute;
+        let worst = errors(&x, &results(&x, Form::Exact, true), f32::is_finite, exact_slope).absolute;
         assert!(worst.0 < 2e-7, "slope of exact: {worst:?}");
     }
 
     #[test]
     fn limits() {
         for form in [Form::Tanh, Form::Exact] {
-            let y = values(&[0.0, -0.0, f32::MAX, f32::MIN, f32::INFINITY, f32::NAN], form, false);
+            let y = results(&[0.0, -0.0, f32::MAX, f32::MIN, f32::INFINITY, f32::NAN], form, false);
             assert_eq!(y[..5], [0.0, 0.0, f32::MAX, 0.0, f32::INFINITY]);
             assert!(y[5].is_nan());
-            assert_eq!(values(&[0.0, -0.0, 1e12, -1e12], form, true), [0.5, 0.5, 1.0, 0.0]);
+            assert_eq!(results(&[0.0, -0.0, 1e12, -1e12], form, true), [0.5, 0.5, 1.0, 0.0]);
         }
     }
 }
