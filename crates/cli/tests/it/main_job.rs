@@ -104,6 +104,11 @@ fn a_run_in_bf16_is_one_result_and_goes_on_in_bf16() {
     let generate =
         |run: &str| home.run(&format!("generate fn --run {run} --tokens 8 --temperature 0")).success().stdout;
     assert_eq!(generate("one"), generate("two"));
+    let rounded = |more: &str| {
+        let line = format!("generate fn --run one --tokens 8 --temperature 0 --weights q8_0 {more}");
+        home.run(&line).success().stdout
+    };
+    assert_eq!(rounded("--threads 1"), rounded("--threads 3 --isa scalar"));
     let eval = |run: &str| home.run(&format!("eval {run} --threads 1")).success().stdout;
     assert_eq!(eval("one").lines().last(), eval("two").lines().last());
 }
