@@ -10,7 +10,7 @@ use gemm::Parallelism;
 use ndarray::linalg::general_mat_mul;
 use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 use selvedge_sync::Team;
-use selvedge_tensor::{Context, Init, Isa, Precision, product};
+use selvedge_tensor::{Context, Init, Isa, Precision, Quantized, product};
 use serde::Serialize;
 
 use crate::Dtype;
@@ -48,21 +48,28 @@ pub(crate) struct Candidates {
     threads: usize,
     dtype: Dtype,
     context: Context,
+    /// B of the shape that was proved last, where its weights are coded.
+    weights: Option<Quantized>,
 }
 
 impl Candidates {
     pub(crate) fn new(threads: usize, dtype: Dtype) -> anyhow::Result<Self> {
         let precision = if dtype == Dtype::Bf16 { Precision::Bf16 } else { Precision::F32 };
         let context = Context::new(Team::new(threads)?, Isa::detect()).with_precision(precision);
-        Ok(Self { threads, dtype, context })
+        Ok(Self { threads, dtype, context, weights: None })
     }
 
     /// Who has products of this dtype.
     pub(crate) fn who(&self) -> &'static [Who] {
         match self.dtype {
             Dtype::F32 => &[Who::Selvedge, Who::Gemm, Who::Faer, Who::Matrixmultiply],
-            Dtype::Bf16 => &[Who::Selvedge],
+            _ => &[Who::Selvedge],
         }
+    }
+
+    /// Coded weights lie in a way of their own, whose operands are those of a forward pass.
+    pub(crate) fn layouts(&self) -> &'static [Layout] {
+        if self.dtype.form().is_some() { &[Layout::Nt] } else { &Layout::ALL }
     }
 
     pub(crate) fn team(&self) -> &Team {
@@ -76,7 +83,10 @@ impl Candidates {
         match who {
             Who::Selvedge => {
                 let init = if adds { Init::Accumulate } else { Init::Zero };
-                product(&mut self.context, c, init, a, b);
+                match &self.weights {
+                    Some(weights) => product(&mut self.context, c, init, a, weights),
+                    None => product(&mut self.context, c, init, a, b),
+                }
             }
             Who::Gemm => gemm_product(c, adds, a, b, self.threads),
             Who::Faer => {
@@ -101,12 +111,18 @@ impl Candidates {
         self.run(Who::Matrixmultiply, Layout::Nn, matrices);
         let expected: Array2<f32> = matrices.output().clone();
         matrices.output().fill(0.0);
+        self.weights = self.dtype.form().map(|form| Quantized::of(form, matrices.views(Layout::Nt).1.t()));
         let began = Instant::now();
         self.run(who, layout, matrices);
         let seconds = began.elapsed().as_secs_f64();
         // Some six standard deviations of what rounding adds to a sum of K products.
         let depth = matrices.views(layout).0.ncols() as f32;
-        let most = depth.sqrt() * if self.dtype == Dtype::Bf16 { 0.02 } else { 1e-4 };
+        let most = depth.sqrt()
+            * match self.dtype {
+                Dtype::F32 => 1e-4,
+                Dtype::Bf16 | Dtype::Q8_0 => 0.02,
+                Dtype::Q4_0 | Dtype::Q4_1 => 0.2,
+            };
         let pairs = expected.iter().zip(matrices.output().iter());
         let off = pairs.map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
         ensure!(off <= most, "{who:?} {layout:?} is off by {off}, more than {most}: called wrongly?");

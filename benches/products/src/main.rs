@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use clap::{Parser, ValueEnum};
+use selvedge_tensor::quantized::Form;
 use serde::Serialize;
 
 use crate::candidate::{Candidates, Layout, Who};
@@ -40,12 +41,33 @@ struct Args {
     turn_ms: u64,
 }
 
-/// What operands are rounded to. Of the candidates only Selvedge has bf16.
+/// What operands are rounded to. Of the candidates only Selvedge has others than f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 enum Dtype {
     F32,
     Bf16,
+    /// Weights of 8 bits, as the right operand
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// Weights of 4 bits with a scale
+    #[value(name = "q4_0")]
+    Q4_0,
+    /// Weights of 4 bits with a scale and a least
+    #[value(name = "q4_1")]
+    Q4_1,
+}
+
+impl Dtype {
+    /// How weights are coded, if they are.
+    fn form(self) -> Option<Form> {
+        match self {
+            Self::F32 | Self::Bf16 => None,
+            Self::Q8_0 => Some(Form::Q8_0),
+            Self::Q4_0 => Some(Form::Q4_0),
+            Self::Q4_1 => Some(Form::Q4_1),
+        }
+    }
 }
 
 /// C (M, N) = A (M, K) · B (K, N).
@@ -116,7 +138,7 @@ fn measure(shape: Shape, args: &Args) -> anyhow::Result<Row> {
     let whole = 2.0 * (shape.m * shape.k * shape.n) as f64;
     let mut figures = Vec::new();
     let mut repeats = Vec::new();
-    for layout in Layout::ALL {
+    for &layout in candidates.layouts() {
         for &who in candidates.who() {
             let seconds = candidates.prove(who, layout, &mut matrices)?;
             repeats.push((turn.as_secs_f64() / seconds).ceil().clamp(1.0, 1e6) as u32);
@@ -166,10 +188,10 @@ mod tests {
     #[test]
     fn every_candidate_computes_the_same_product() {
         for threads in [1, 2] {
-            for dtype in [Dtype::F32, Dtype::Bf16] {
+            for dtype in [Dtype::F32, Dtype::Bf16, Dtype::Q8_0, Dtype::Q4_0, Dtype::Q4_1] {
                 let mut matrices = Matrices::new(Shape { m: 33, k: 70, n: 41 });
                 let mut candidates = Candidates::new(threads, dtype).unwrap();
-                for layout in Layout::ALL {
+                for &layout in candidates.layouts() {
                     for &who in candidates.who() {
                         candidates.prove(who, layout, &mut matrices).unwrap();
                     }

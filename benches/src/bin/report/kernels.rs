@@ -31,6 +31,8 @@ const LARGE: [usize; 3] = [4096; 3];
 /// Of a smoke run: neither is a whole number of tiles.
 const SMOKE: [[usize; 3]; 2] = [[50, 33, 70], [1, 33, 70]];
 const LAYOUTS: [&str; 3] = ["nn", "nt", "tn"];
+/// What operands, or weights, are rounded to.
+const DTYPES: [&str; 5] = ["f32", "bf16", "q8_0", "q4_0", "q4_1"];
 /// Peers that have f32, in the order of the columns.
 const PEERS: [&str; 4] = ["gemm", "faer", "matrixmultiply", "pytorch"];
 
@@ -68,10 +70,13 @@ pub(crate) fn jobs(wish: &Wish<'_>, products: &Path) -> Vec<Job<Key>> {
         shapes.push(LARGE);
     }
     let mut jobs = Vec::new();
-    for dtype in ["f32", "bf16"] {
+    for dtype in DTYPES {
         for threads in [1, 2] {
             for round in 1..=wish.rounds {
                 for pytorch in [false, true] {
+                    if pytorch && is_coded(dtype) {
+                        continue;
+                    }
                     let command = match pytorch {
                         false => Some(Command::new(products)),
                         true => wish.programs.script("products.py"),
@@ -91,7 +96,11 @@ pub(crate) fn jobs(wish: &Wish<'_>, products: &Path) -> Vec<Job<Key>> {
                         "products, {dtype}, threads {threads}, round {round} of {}: {who}",
                         wish.rounds
                     );
-                    let candidates = if pytorch || dtype == "bf16" { 3 } else { 12 };
+                    let candidates = match dtype {
+                        _ if is_coded(dtype) => 1,
+                        "f32" if !pytorch => 12,
+                        _ => 3,
+                    };
                     let seconds = guess(&shapes, threads, candidates * (turns + 1), turn_ms);
                     jobs.push(Job { key: Key { dtype, threads, pytorch }, label, seconds, command });
                 }
@@ -137,9 +146,10 @@ pub(crate) fn report(wish: &Wish<'_>, progress: &mut Progress, jobs: &mut [Job<K
          transposed, as forwards have it, `tn` with A transposed and added to C, as gradients of weights have it. Ratios are \
          Selvedge's speed to the peer's, medians of the ratios of neighbours in time: of turns in one process for crates, of \
          rounds for PyTorch. The peak is of multiply-adds out of registers, taken in the same turns. In bf16 Selvedge rounds \
-         operands of f32 and gives f32, which its figures include; PyTorch's operands and result are bf16.",
+         operands of f32 and gives f32, which its figures include; PyTorch's operands and result are bf16. q8_0, q4_0 \
+         and q4_1 are weights of 8 and 4 bits, packed before; the other operand is rounded to 8 bits meanwhile.",
     );
-    for dtype in ["f32", "bf16"] {
+    for dtype in DTYPES {
         for threads in [1, 2] {
             let of = |pytorch| {
                 let key = Key { dtype, threads, pytorch };
@@ -162,7 +172,11 @@ fn section(page: &mut Page, (dtype, threads): (&str, usize), crates: &[&[Row]], 
     let Some(shapes) = crates.first() else { return };
     let plural = if threads == 1 { "" } else { "s" };
     page.heading(format!("{dtype}, {threads} thread{plural}"));
-    let peers: &[&str] = if dtype == "bf16" { &["pytorch"] } else { &PEERS };
+    let (peers, layouts): (&[&str], &[&str]) = match dtype {
+        "f32" => (&PEERS, &LAYOUTS),
+        "bf16" => (&["pytorch"], &LAYOUTS),
+        _ => (&[], &["nt"]),
+    };
     let peaks: Vec<f64> =
         crates.iter().flat_map(|rows| rows.iter()).flat_map(|row| row.peak.iter().copied()).collect();
     page.paragraph(match peaks.is_empty() {
@@ -175,7 +189,7 @@ fn section(page: &mut Page, (dtype, threads): (&str, usize), crates: &[&[Row]], 
     let mut bars: Vec<Vec<f64>> = vec![Vec::new(); peers.len()];
     for shape in shapes.iter().map(|row| [row.m, row.k, row.n]) {
         let [m, k, n] = shape;
-        for layout in LAYOUTS {
+        for &layout in layouts {
             let ours = turns(crates, shape, |row| figure(row, "selvedge", layout));
             let peak = turns(crates, shape, |row| &row.peak);
             let mut cells =
@@ -202,6 +216,9 @@ fn section(page: &mut Page, (dtype, threads): (&str, usize), crates: &[&[Row]], 
         }
     }
     page.table(&header, &table);
+    if peers.is_empty() {
+        return;
+    }
     let series = peers.iter().zip(bars);
     let series = series.map(|(peer, values)| Series { name: format!("to {}", name(peer)), values }).collect();
     page.chart(
@@ -214,6 +231,11 @@ fn section(page: &mut Page, (dtype, threads): (&str, usize), crates: &[&[Row]], 
             series,
         },
     );
+}
+
+/// Whether it is weights that are rounded, to codes.
+fn is_coded(dtype: &str) -> bool {
+    dtype.starts_with('q')
 }
 
 /// A peer's name for people.
