@@ -13,6 +13,10 @@ const ROWS: usize = 16;
 /// What is smaller is 0: its inverse would be infinite.
 const LEAST: f64 = 1e-30;
 
+/// A number so large that its last bit is 1: what is added to it is rounded to an integer, ties to even, and shows in the
+/// last bits. Unlike a conversion, which must look for what does not fit, that takes vectors an addition.
+const ONES: f32 = 12_582_912.0;
+
 /// Words of f32 that a row of so many blocks takes: codes, scales, sums of codes.
 pub(super) fn words(blocks: usize) -> usize {
     blocks * (BLOCK / size_of::<f32>() + 2)
@@ -85,7 +89,11 @@ fn round_body<T: Real>(x: Strided<'_, T>, codes: &mut [i8], scales: &mut [f32], 
         let width = BLOCK.min(x.cols() - b * BLOCK);
         let part = x.window(0, 1, b * BLOCK, width);
         if part.has_adjacent_columns() {
-            block.iter_mut().zip(part.row(0)).for_each(|(to, from)| *to = from.to_f64() as f32);
+            let row = part.row(0);
+            match row.first_chunk::<BLOCK>() {
+                Some(whole) => block = whole.map(|x| x.to_f64() as f32),
+                None => block.iter_mut().zip(row).for_each(|(to, from)| *to = from.to_f64() as f32),
+            }
         } else {
             for (k, to) in block[..width].iter_mut().enumerate() {
                 // SAFETY: inside the row.
@@ -95,18 +103,19 @@ fn round_body<T: Real>(x: Strided<'_, T>, codes: &mut [i8], scales: &mut [f32], 
         let bits = block.map(|x| x.to_bits() & 0x7fff_ffff);
         // As integers, the bits of numbers without a sign are ordered as these are, and NaN comes last.
         let largest = f32::from_bits(bits.into_iter().fold(0, u32::max));
-        let (step, inverse) = if !largest.is_finite() {
-            (f32::NAN, 0.0)
-        } else if f64::from(largest) < LEAST {
-            (0.0, 0.0)
-        } else {
-            (largest / 127.0, 127.0 / largest)
-        };
+        if !largest.is_finite() {
+            (*scale, *sum) = (f32::NAN, 0);
+            codes.fill(0);
+            continue;
+        }
+        let small = f64::from(largest) < LEAST;
+        let (step, inverse) = if small { (0.0, 0.0) } else { (largest / 127.0, 127.0 / largest) };
         *scale = step;
         let mut total = 0;
         for (code, &x) in codes.iter_mut().zip(&block) {
-            *code = (x * inverse).round_ties_even() as i8;
-            total += i32::from(*code);
+            let rounded = (x * inverse + ONES).to_bits().wrapping_sub(ONES.to_bits()).cast_signed();
+            *code = rounded as i8;
+            total += rounded;
         }
         *sum = total;
     }
