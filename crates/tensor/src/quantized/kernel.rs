@@ -1,9 +1,14 @@
 //! Up to 6 rows by a panel of 32 outputs: the definition, in plain loops, and the choice of what computes it.
-#![expect(unsafe_code, reason = "calls functions compiled for detected features")]
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "calls functions compiled for detected features")
+)]
 
 use super::rows::Rows;
 use super::{BLOCK, COLS, Form, GROUP, Line, Quantized};
-use crate::isa::{Isa, Kind};
+use crate::isa::Isa;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Kind;
 use crate::tile::Tile;
 
 /// Most rows of a tile.
