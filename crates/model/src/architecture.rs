@@ -188,10 +188,9 @@ pub fn build<T: Real>(config: Config) -> Result<Box<dyn Architecture<T>>, Error>
 }
 
 /// How the weights of products are kept for generation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
     /// In the precision of the context.
-    #[default]
     Packed,
     /// In 4 or 8 bits each, which the products compute with.
     Quantized(Form),

@@ -203,8 +203,10 @@ impl Team {
         if let Err(error) = self.check_process() {
             panic!("{error}");
         }
-        let region = probe::region(Place::here());
+        let place = Place::here();
         crate::parts::each_with(&parts, scratch, &work, |tasks, task| {
+            // Not before: what is wrong with the parts is found by now.
+            let region = probe::region(place);
             match self.run(region, tasks, task) {
                 // Inline, the caller runs every task: it is participant 0.
                 None => inline(region, tasks, |index| task(0, index)),

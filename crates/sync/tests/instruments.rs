@@ -429,6 +429,11 @@ fn a_region_that_runs_inline_ends_with_its_tasks_or_with_their_panic() {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(thrown)).unwrap_err();
     solo.parallel_parts_with(items(&mut [0; 2]), &mut [()], |_, _, ()| {});
     let last = line!() - 1;
+    let unequal =
+        || solo.parallel_parts_with((items(&mut [0; 2]), items(&mut [0; 3])), &mut [()], |_, _, ()| {});
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(unequal)).unwrap_err();
+    let after = instruments.ledger().into_iter().find(|entry| entry.name == "main").unwrap().whereabouts;
+    assert!(after.region.is_none(), "a region that never began lasts: {after}");
     let report = instruments.report();
     for line in (first..=last).filter(|line| *line != first + 4) {
         let region = site(&report, Kind::Region, line);

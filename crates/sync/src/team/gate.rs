@@ -270,6 +270,7 @@ impl Gate {
 
     /// Closes the region and waits until every worker that entered has left; what they wrote is visible then.
     /// Returns whether one of them marked a panic.
+    // Called from one place where a region is watched and from one where it is not: the latter is not to pay for that.
     #[inline(always)]
     pub(crate) fn close(&self) -> bool {
         // Subtracted, for the bit is set: an `and` that returns the word is a loop on x86.

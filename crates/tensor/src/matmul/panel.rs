@@ -13,8 +13,13 @@ pub(crate) trait Panel<T: Real>: 'static {
     /// What register tiles read.
     type Element: Copy + Send + Sync + std::fmt::Debug;
 
-    /// Steps that `k` steps of f32 take.
-    fn steps(k: usize) -> usize;
+    /// Steps of f32 that make one of the form.
+    const K_A_STEP: usize;
+
+    /// Steps that `k` steps of f32 take; the last may be half empty.
+    fn steps(k: usize) -> usize {
+        k.div_ceil(Self::K_A_STEP)
+    }
 
     /// Scratch, or what was packed into it, seen as elements.
     fn view(buffer: &[T]) -> &[Self::Element];
@@ -52,9 +57,7 @@ pub(crate) struct Full;
 impl<T: Real> Panel<T> for Full {
     type Element = T;
 
-    fn steps(k: usize) -> usize {
-        k
-    }
+    const K_A_STEP: usize = 1;
 
     fn view(buffer: &[T]) -> &[T] {
         buffer
@@ -114,9 +117,7 @@ pub(crate) struct Half;
 impl Panel<f32> for Half {
     type Element = Pair;
 
-    fn steps(k: usize) -> usize {
-        pairs(k)
-    }
+    const K_A_STEP: usize = 2;
 
     fn view(buffer: &[f32]) -> &[Pair] {
         bytemuck::cast_slice(buffer)

@@ -6,7 +6,7 @@ use super::product::Right;
 use crate::Real;
 use crate::tile::Strided;
 
-/// Most steps of k between loading and storing C: a panel of A of this depth stays in the nearest cache, some of B in the
+/// Most steps of the operands' form between loading and storing C: a panel of A of this depth stays in the nearest cache, some of B in the
 /// next.
 const DEEPEST: usize = 384;
 
@@ -80,11 +80,7 @@ impl Plan {
             false => Packing::No,
         };
         // One panel of A passes over B once, and stays near however deep it is: B is streamed from end to end.
-        let depth = if m <= ROWS {
-            k
-        } else {
-            part(k.max(1), DEEPEST * k.div_ceil(P::steps(k).max(1)).max(1), 16).min(k)
-        };
+        let depth = if m <= ROWS { k } else { part(k.max(1), DEEPEST * P::K_A_STEP, 16).min(k) };
         Plan { height, width, depth, left, right }
     }
 }

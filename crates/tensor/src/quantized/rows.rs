@@ -11,7 +11,7 @@ use crate::{Isa, Real};
 /// Rows a task takes.
 const ROWS: usize = 16;
 /// What is smaller is 0: its inverse would be infinite.
-const LEAST: f64 = 1e-30;
+const LEAST: f32 = 1e-30;
 
 /// A number so large that its last bit is 1: what is added to it is rounded to an integer, ties to even, and shows in the
 /// last bits. Unlike a conversion, which must look for what does not fit, that takes vectors an addition.
@@ -108,7 +108,7 @@ fn round_body<T: Real>(x: Strided<'_, T>, codes: &mut [i8], scales: &mut [f32], 
             codes.fill(0);
             continue;
         }
-        let small = f64::from(largest) < LEAST;
+        let small = largest < LEAST;
         let (step, inverse) = if small { (0.0, 0.0) } else { (largest / 127.0, 127.0 / largest) };
         *scale = step;
         let mut total = 0;

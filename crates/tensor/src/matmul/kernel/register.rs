@@ -3,9 +3,9 @@
 /// Writes `tile`: C = init + A·B for one register tile over operands of the element given.
 ///
 /// Beside it must be the vector's operations: `LANES`, `Vector`, `Mask`, `first`, `zero`, `splat`, `load`, `load_part`,
-/// `store`, `store_late` and `store_part`. The shapes list the numbers of vectors a row that tiles of so many rows come with. A step of k
-/// is as many passes as told; a pass adds to the vector `sum` the products of what `part` makes of an element of A, in all
-/// lanes of `left`, and of a vector of B, `right`.
+/// `store`, `store_late` and `store_part`. The shapes list the numbers of vectors a row that tiles of so many rows come
+/// with. A step of k is as many passes as told; a pass adds to the vector `sum` the products of what `part` makes of an
+/// element of A, in all lanes of `left`, and of a vector of B, `right`.
 macro_rules! register_tile {
     (
         $element:ty, $features:literal, { $($m:literal: [$($n:literal)*],)* }, passes: $passes:literal,
