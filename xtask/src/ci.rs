@@ -15,7 +15,8 @@ pub(crate) const COMMAND: Command = Command {
 Runs, in this order, and stops at the first that fails:
 
   fmt      cargo fmt --all --check, in the workspaces of their own in benches too
-  clippy   cargo clippy --workspace --all-targets -- -D warnings, and of benches/products
+  clippy   cargo clippy --workspace --all-targets -- -D warnings, of selvedge-sync without its feature, and of
+           benches/products
   aarch64  cargo check of the kernels and models for 64-bit ARM, warnings denied; adds the target with rustup where it is
            missing, and says SKIPPED where it cannot be had
   tidy     cargo xtask tidy
@@ -50,6 +51,8 @@ const STEPS: &[Step] = &[
         let deny = ["--", "--deny", "warnings"];
         let all = ["clippy", "--workspace", "--all-targets"];
         cargo::run(cargo::cargo().args(all).args(deny))?;
+        // The workspace's programs ask for the hooks, so that nothing above has built it without.
+        cargo::run(cargo::cargo().args(["clippy", "--package", "selvedge-sync"]).args(deny))?;
         let products = ["clippy", "--all-targets"];
         whole(cargo::run(bench::outside("products", &products)?.args(deny)))
     }),

@@ -20,7 +20,9 @@ pub(crate) fn check() -> Result<Option<String>> {
         }
     }
     let mut check = cargo::cargo();
-    check.args(["check", "--target", TARGET]).env("RUSTFLAGS", cargo::flags("RUSTFLAGS", "-Dwarnings"));
+    check
+        .args(["check", "--target", TARGET, "--features", "selvedge-sync/instruments"])
+        .env("RUSTFLAGS", cargo::flags("RUSTFLAGS", "-Dwarnings"));
     for package in PACKAGES {
         check.args(["--package", package]);
     }

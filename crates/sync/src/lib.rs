@@ -1,6 +1,6 @@
 //! Concurrency primitives for training and serving, each proven by loom.
 //!
-#![cfg_attr(feature = "instruments", doc = include_str!("../README.md"))]
+#![doc = include_str!("../README.md")]
 
 mod atomic_f32;
 mod barrier;

@@ -14,7 +14,7 @@ pub struct Phase {
 }
 
 /// Says that the calling thread is in this phase of its work until the result is dropped. Phases may be nested, and
-/// end in the reverse order. Reports and traces show them; without [instruments](crate::instruments) it does nothing.
+/// end in the reverse order. Reports and traces show them; without the feature `instruments` it does nothing.
 ///
 /// ```
 /// let _phase = selvedge_sync::phase("read shard");
@@ -35,7 +35,7 @@ pub struct Resting {
 
 /// Says that until the result is dropped the calling thread has nothing to do, or waits for something that is not of
 /// this crate: a disk, a socket, another crate's queue. Reports and traces then do not count that as work; without
-/// [instruments](crate::instruments) it does nothing.
+/// the feature `instruments` it does nothing.
 ///
 /// ```
 /// let (requests, inbox) = std::sync::mpsc::channel();
