@@ -82,7 +82,7 @@ impl<'a> Generator<'a> {
         storage: Storage,
     ) -> Self {
         let config = model.config();
-        let cache = KvCache::new(config.context, config.kv_heads, config.head_size());
+        let cache = KvCache::new(config.context, config.kv_heads, config.head_size(), cx.precision());
         Generator {
             packed: model.pack(cx, params, storage),
             caches: vec![cache; config.layers],

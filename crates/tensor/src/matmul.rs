@@ -19,7 +19,6 @@ mod turn;
 pub use pack::Packed;
 pub use product::{Init, Operand, product};
 
-pub(crate) use kernel::{Kernel, ROWS};
-pub(crate) use panel::block;
+pub(crate) use kernel::{COLS, Kernel, ROWS};
+pub(crate) use panel::{Full, Panel, block, left, left_room, right, right_room};
 pub(crate) use product::{Epilogue, Late, Reading, product_then};
-pub(crate) use turn::turn;

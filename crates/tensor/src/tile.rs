@@ -219,6 +219,25 @@ impl<'a, T: Copy, const W: usize> Panels<'a, T, W> {
         self.cols
     }
 
+    /// Rows `first..first + rows`.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    #[inline(always)]
+    pub(crate) fn rows_from(&self, first: usize, rows: usize) -> Self {
+        Panels { first: self.first.window(first, rows, 0, self.first.cols()), ..*self }
+    }
+
+    /// The first `cols` columns.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    #[inline(always)]
+    pub(crate) fn first_cols(&self, cols: usize) -> Self {
+        assert!(cols <= self.cols, "{cols} columns of {}", self.cols);
+        Panels { first: self.first.window(0, self.first.rows(), 0, W.min(cols)), cols, ..*self }
+    }
+
     /// The panel of columns `col..col + W`, or those that there are.
     ///
     /// # Panics

@@ -3,14 +3,14 @@
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 use selvedge_sync::chunks;
 
-use super::cache::{KeysValues, KvCache, Values, keys_len, pack_keys};
+use super::cache::{KeysValues, KvCache, Room, Values, keys_len, put, values_len};
 use super::{BLOCK, Shape};
 use crate::context::{Runner, carve};
 use crate::isa::dispatch;
-use crate::matmul::{self, ROWS};
+use crate::matmul::{self, COLS, Full, Panel, ROWS, left, left_room};
 use crate::reduce::{max, sum_by};
-use crate::tile::{Grid, Strided, Tile};
-use crate::{Context, Init, Isa, Real};
+use crate::tile::{Grid, Panels, Strided, Tile};
+use crate::{Context, Init, Isa, Precision, Real};
 
 /// out (B·T, H·D) and, for the backward, lse (B, H, T): the log of each row's sum of exponentials.
 /// qkv (B·T, (H + 2·HKV)·D) holds queries, then keys, then values in each row.
@@ -28,20 +28,41 @@ pub fn forward<T: Real>(
     shape.check();
     let rows = shape.batch * shape.time;
     assert_eq!(qkv.dim(), (rows, shape.qkv_cols()), "queries, keys and values of {shape:?}");
+    match cx.precision() {
+        Precision::F32 => whole::<T, Full>(cx, out, lse, qkv, shape),
+        Precision::Bf16 => whole::<T, T::Half>(cx, out, lse, qkv, shape),
+    }
+}
+
+/// [`forward`] over one form of operands.
+#[track_caller]
+fn whole<T: Real, P: Panel<T>>(
+    cx: &mut Context<T>,
+    out: ArrayViewMut2<'_, T>,
+    lse: &mut [T],
+    qkv: ArrayView2<'_, T>,
+    shape: &Shape,
+) {
     let (q_end, k_end) = (shape.query_cols(), shape.query_cols() + shape.kv_cols());
     let (q, k, v) = (qkv.slice(s![.., ..q_end]), qkv.slice(s![.., q_end..k_end]), qkv.slice(s![.., k_end..]));
-    let blocks = shape.time.div_ceil(BLOCK);
-    let ([keys], mut runner) = cx.split([keys_len(shape, blocks)], SCRATCH);
-    pack_keys(runner.team(), runner.isa, shape, blocks, 0, k.into(), keys);
-    let kv = KeysValues { keys, blocks, values: Values::Rows(v.into()) };
-    run(&mut runner, out, lse, q, kv, shape, 0);
+    let (blocks, d) = (shape.time.div_ceil(BLOCK), shape.head_size);
+    let packed = shape.batch * shape.kv_heads * blocks;
+    let (k, v) = (Strided::from(k), Strided::from(v));
+    let values_len = if P::LIES { 0 } else { packed * values_len::<T, P>(d) };
+    let ([keys, values], mut runner) =
+        cx.split([packed * keys_len::<T, P>(d), values_len], scratch::<T, P>(shape));
+    let (keys, values) = (P::view_mut(keys), P::view_mut(values));
+    let into = Room { blocks, keys, values: (!P::LIES).then_some(values) };
+    put::<T, P>(runner.team(), runner.isa, shape, 0, k, v, into);
+    let kv = KeysValues { keys, blocks, values: P::lies(v).map_or(Values::Packed(values), Values::Rows) };
+    run::<T, P>(&mut runner, out, lse, q, kv, shape, 0);
 }
 
 /// The same for one sequence of queries (T, H·D) at positions `first..first + T` whose keys and values,
 /// like those of all positions before, are in `cache`.
 ///
 /// # Panics
-/// On shapes that do not fit.
+/// On shapes that do not fit, and if the cache is for contexts of another precision.
 #[track_caller]
 pub fn forward_cached<T: Real>(
     cx: &mut Context<T>,
@@ -53,20 +74,46 @@ pub fn forward_cached<T: Real>(
     first: usize,
 ) {
     shape.check();
-    cache.check(shape, first);
-    let ([], mut runner) = cx.split([], SCRATCH);
-    run(&mut runner, out, lse, q, cache.view(), shape, first);
+    cache.check(cx, shape, first);
+    match cx.precision() {
+        Precision::F32 => cached::<T, Full>(cx, out, lse, q, cache, shape, first),
+        Precision::Bf16 => cached::<T, T::Half>(cx, out, lse, q, cache, shape, first),
+    }
 }
 
-/// Scores of a block of rows, and what each row is relative to.
-const SCRATCH: usize = BLOCK * BLOCK + 2 * BLOCK;
+/// [`forward_cached`] over one form of operands.
+#[track_caller]
+fn cached<T: Real, P: Panel<T>>(
+    cx: &mut Context<T>,
+    out: ArrayViewMut2<'_, T>,
+    lse: &mut [T],
+    q: ArrayView2<'_, T>,
+    cache: &KvCache<T>,
+    shape: &Shape,
+    first: usize,
+) {
+    let ([], mut runner) = cx.split([], scratch::<T, P>(shape));
+    run::<T, P>(&mut runner, out, lse, q, cache.view::<P>(), shape, first);
+}
 
-fn run<T: Real>(
+/// Scores of a block of rows, what each row is relative to, and copies of queries and weights where they must be.
+fn parts<T: Real, P: Panel<T>>(shape: &Shape) -> [usize; 5] {
+    let copies = [shape.head_size, BLOCK].map(|k| left_room::<T, P>(BLOCK, k));
+    [BLOCK * BLOCK, BLOCK, BLOCK, copies[0], copies[1]]
+}
+
+/// Elements that [`parts`] take.
+fn scratch<T: Real, P: Panel<T>>(shape: &Shape) -> usize {
+    parts::<T, P>(shape).iter().map(|len| len + COLS).sum()
+}
+
+#[track_caller]
+fn run<T: Real, P: Panel<T>>(
     runner: &mut Runner<'_, T>,
     out: ArrayViewMut2<'_, T>,
     lse: &mut [T],
     q: ArrayView2<'_, T>,
-    kv: KeysValues<'_, T>,
+    kv: KeysValues<'_, P::Element>,
     shape: &Shape,
     first: usize,
 ) {
@@ -83,39 +130,57 @@ fn run<T: Real>(
     }
     let isa = runner.isa;
     let q = Strided::from(q);
-    let parts = (Grid::new(out, time, d), chunks(lse, time));
-    runner.for_each_with_scratch(parts, |index, (mut out, lse), scratch| {
+    let outputs = (Grid::new(out, time, d), chunks(lse, time));
+    runner.for_each_with_scratch(outputs, |index, (mut out, lse), scratch| {
         let (b, head) = (index / shape.heads, index % shape.heads);
         let kv_head = (b, head / shape.group());
+        let [scores, highest, total, copy, weights] = carve(scratch, parts::<T, P>(shape));
+        let (copy, weights) = (P::view_mut(copy), P::view_mut(weights));
         for row in (0..time).step_by(BLOCK) {
             let rows = BLOCK.min(time - row);
-            let mut out = out.window(row, rows, 0, d);
             let q = q.window(b * time + row, rows, head * d, d);
-            let queries = Queries { isa, shape, q, position: first + row };
-            queries.attend(kv, kv_head, &mut out, &mut lse[row..row + rows], scratch);
+            let queries = Queries::<T, P> {
+                isa,
+                shape,
+                q: left::<T, P>(isa, q, copy),
+                position: first + row,
+                kv,
+                kv_head,
+            };
+            let mut out = out.window(row, rows, 0, d);
+            let state = State { scores, highest, total, weights };
+            queries.attend(&mut out, &mut lse[row..row + rows], state);
         }
     });
 }
 
-/// Up to 64 rows of queries of one head.
-struct Queries<'a, T> {
+/// Up to 64 rows of queries of one head, and what they look at.
+struct Queries<'a, T: Real, P: Panel<T>> {
     isa: Isa,
     shape: &'a Shape,
-    q: Strided<'a, T>,
+    /// Steps of the form.
+    q: Strided<'a, P::Element>,
     position: usize,
+    kv: KeysValues<'a, P::Element>,
+    kv_head: (usize, usize),
 }
 
-impl<T: Real> Queries<'_, T> {
-    fn attend(
-        &self,
-        kv: KeysValues<'_, T>,
-        kv_head: (usize, usize),
-        out: &mut Tile<'_, T>,
-        lse: &mut [T],
-        scratch: &mut [T],
-    ) {
+/// Scratch of a block of rows.
+struct State<'a, T, E> {
+    /// (64, 64).
+    scores: &'a mut [T],
+    /// The highest score of each row so far.
+    highest: &'a mut [T],
+    /// The sum of each row's exponentials, relative to that.
+    total: &'a mut [T],
+    /// Room for weights as the product of values reads them.
+    weights: &'a mut [E],
+}
+
+impl<T: Real, P: Panel<T>> Queries<'_, T, P> {
+    fn attend(&self, out: &mut Tile<'_, T>, lse: &mut [T], state: State<'_, T, P::Element>) {
         let rows = self.q.rows();
-        let [scores, highest, total] = carve(scratch, [BLOCK * BLOCK, BLOCK, BLOCK]);
+        let State { scores, highest, total, weights } = state;
         highest.fill(T::NEG_INFINITY);
         total.fill(T::ZERO);
         for row in 0..rows {
@@ -126,7 +191,7 @@ impl<T: Real> Queries<'_, T> {
         for block in 0..=last / BLOCK {
             // Keys that the last row sees; rows before it may see fewer.
             let keys = self.visible(rows - 1, block);
-            let (k, v) = kv.block(self.shape, kv_head, block, keys);
+            let [k, v] = self.kv.block::<T, P>(self.shape, self.kv_head, block, keys);
             let view = ArrayViewMut2::from_shape((rows, BLOCK), &mut scores[..rows * BLOCK]);
             let mut tile = Tile::new(view.expect("the scratch is of this shape"));
             for row in (0..rows).step_by(ROWS) {
@@ -134,8 +199,8 @@ impl<T: Real> Queries<'_, T> {
                 let height = ROWS.min(rows - row);
                 let keys = self.visible(row + height - 1, block);
                 let q = self.q.window(row, height, 0, self.q.cols());
-                let (k, scores) = (k.window(0, k.rows(), 0, keys), &mut tile.window(row, height, 0, keys));
-                matmul::block(self.isa, Init::Zero, q, k, scores);
+                let scores = &mut tile.window(row, height, 0, keys);
+                matmul::block::<T, P>(self.isa, Init::Zero, q, k.first_cols(keys), scores);
             }
             for row in 0..rows {
                 let visible = self.visible(row, block);
@@ -144,7 +209,8 @@ impl<T: Real> Queries<'_, T> {
                 (highest[row], total[row]) =
                     fold_row(self.isa, scores, out.row_mut(row), state, visible, scale);
             }
-            self.weigh(scores, v, out, block);
+            let scores = Strided::new(scores, rows, BLOCK, BLOCK, 1);
+            self.weigh(left::<T, P>(self.isa, scores, weights), v, out, block);
         }
         for row in 0..rows {
             finish_row(self.isa, out.row_mut(row), total[row]);
@@ -157,20 +223,28 @@ impl<T: Real> Queries<'_, T> {
         (self.position + row + 1).saturating_sub(block * BLOCK).min(BLOCK)
     }
 
-    /// out += weights · V, each row over the keys it sees and no other: not even a product with 0 is added.
-    fn weigh(&self, scores: &[T], values: Strided<'_, T>, out: &mut Tile<'_, T>, block: usize) {
+    /// out += weights · V, each row over the keys it sees and no other: not even a product with 0 is added, but for the
+    /// later key of a pair of which a row sees the earlier.
+    fn weigh(
+        &self,
+        weights: Strided<'_, P::Element>,
+        values: Panels<'_, P::Element, COLS>,
+        out: &mut Tile<'_, T>,
+        block: usize,
+    ) {
         let (rows, d) = (self.q.rows(), self.shape.head_size);
-        let weights = Strided::new(scores, rows, BLOCK, BLOCK, 1);
         for row in (0..rows).step_by(ROWS) {
             let height = ROWS.min(rows - row);
-            // What all of these rows see, and then what each sees besides.
-            let shared = self.visible(row, block);
-            let (w, v) = (weights.window(row, height, 0, shared), values.window(0, shared, 0, d));
-            matmul::block(self.isa, Init::Accumulate, w, v, &mut out.window(row, height, 0, d));
-            for row in row + 1..row + height {
-                let own = self.visible(row, block) - shared;
-                let (w, v) = (weights.window(row, 1, shared, own), values.window(shared, own, 0, d));
-                matmul::block(self.isa, Init::Accumulate, w, v, &mut out.window(row, 1, 0, d));
+            // Whole steps that all of these rows see, and then what each sees besides.
+            let shared = self.visible(row, block) / P::K_A_STEP;
+            let (w, v) = (weights.window(row, height, 0, shared), values.rows_from(0, shared));
+            matmul::block::<T, P>(self.isa, Init::Accumulate, w, v, &mut out.window(row, height, 0, d));
+            for row in row..row + height {
+                let own = P::steps(self.visible(row, block)) - shared;
+                if own > 0 {
+                    let (w, v) = (weights.window(row, 1, shared, own), values.rows_from(shared, own));
+                    matmul::block::<T, P>(self.isa, Init::Accumulate, w, v, &mut out.window(row, 1, 0, d));
+                }
             }
         }
     }

@@ -5,9 +5,9 @@ use selvedge_sync::Team;
 
 use super::kernel::{COLS, ROWS};
 use super::pairs::chain_of_pairs;
-use super::panel::block;
+use super::panel::{Full, block};
 use crate::testing::random;
-use crate::tile::Tile;
+use crate::tile::{Panels, Tile};
 use crate::{Context, Init, Isa, Precision, product};
 
 /// What `fill` writes into the middle of a larger matrix; the rest of it must stay.
@@ -64,7 +64,13 @@ fn every_shape_of_a_register_tile_gives_the_bits_of_the_chain_and_touches_nothin
             let want = inside(&old, |c| c.slice_mut(place).assign(&want));
             for isa in Isa::available() {
                 let got = inside(&old, |c| {
-                    block(isa, init, left.into(), b.into(), &mut Tile::new(c.slice_mut(place)));
+                    block::<_, Full>(
+                        isa,
+                        init,
+                        left.into(),
+                        Panels::lying(b.into()),
+                        &mut Tile::new(c.slice_mut(place)),
+                    );
                 });
                 assert_eq!(
                     bits(&got),

@@ -27,6 +27,11 @@ impl Pair {
         Pair(u32::from(round(earlier)) | u32::from(round(later)) << 16)
     }
 
+    /// The same with another later one.
+    pub(super) fn with_later(self, later: f32) -> Self {
+        Pair(self.0 & 0xffff | u32::from(round(later)) << 16)
+    }
+
     /// The f32 of both.
     fn values(self) -> [f32; 2] {
         [f32::from_bits(self.0 << 16), f32::from_bits(self.0 & 0xffff_0000)]
@@ -156,7 +161,14 @@ const ZEROS: [f32; COLS] = [0.0; COLS];
 /// Rows of adjacent elements become columns, up to 32 of them, `[pair of columns][32]`.
 pub(super) fn turn_pairs(isa: Isa, from: Strided<'_, f32>, out: &mut [Pair]) {
     let (rows, k) = (from.rows(), from.cols());
-    assert!(rows <= COLS && pairs(k) * COLS <= out.len(), "{rows} rows of {k} into {} pairs", out.len());
+    if rows == 0 || k == 0 {
+        return;
+    }
+    assert!(
+        rows <= COLS && (pairs(k) - 1) * COLS + rows <= out.len(),
+        "{rows} rows of {k} into {} pairs",
+        out.len()
+    );
     #[cfg(target_arch = "x86_64")]
     if isa.kind() == Kind::Avx512Bf16 {
         // SAFETY: as above; the lengths have been checked.

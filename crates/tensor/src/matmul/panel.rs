@@ -1,7 +1,7 @@
 //! What a product makes of its operands: elements as they are, or pairs of bf16.
 
 use super::kernel::{COLS, ROWS};
-use super::pack::{collides, copy_rows, copy_step, copy_steps, panel_len};
+use super::pack::{collides, copy_rows, copy_step, copy_steps, panel_len, right_len, right_panels};
 use super::pairs::{Pair, convert_rows, interleave_rows, pairs, turn_pairs};
 use super::turn::turn;
 use crate::isa::Isa;
@@ -15,6 +15,9 @@ pub(crate) trait Panel<T: Real>: 'static {
 
     /// Steps of f32 that make one of the form.
     const K_A_STEP: usize;
+
+    /// Whether operands may be read where they lie.
+    const LIES: bool;
 
     /// Steps that `k` steps of f32 take; the last may be half empty.
     fn steps(k: usize) -> usize {
@@ -40,6 +43,13 @@ pub(crate) trait Panel<T: Real>: 'static {
     /// Packs a right operand into panels of 32 columns.
     fn pack_right(isa: Isa, b: Strided<'_, T>, out: &mut [Self::Element]);
 
+    /// Up to 32 rows of adjacent elements become columns of a panel, from its first element, or a later one, on.
+    fn turn(isa: Isa, from: Strided<'_, T>, out: &mut [Self::Element]);
+
+    /// Puts rows of adjacent elements into a panel of rows, up to 32 wide, from step `first` of f32 on. What a step of
+    /// several rows has beyond the last of them becomes 0.
+    fn put_rows(isa: Isa, from: Strided<'_, T>, first: usize, out: &mut [Self::Element]);
+
     /// C = init + A·B for a row of register tiles. Shapes have been checked.
     fn tiles(
         isa: Isa,
@@ -58,6 +68,8 @@ impl<T: Real> Panel<T> for Full {
     type Element = T;
 
     const K_A_STEP: usize = 1;
+
+    const LIES: bool = true;
 
     fn view(buffer: &[T]) -> &[T] {
         buffer
@@ -93,14 +105,20 @@ impl<T: Real> Panel<T> for Full {
     }
 
     fn pack_right(isa: Isa, b: Strided<'_, T>, out: &mut [T]) {
-        let (k, cols) = (b.rows(), b.cols());
         if b.has_adjacent_columns() {
             copy_rows(isa, b, out);
             return;
         }
-        for (panel, out) in out.chunks_exact_mut(k * COLS).enumerate() {
-            let width = COLS.min(cols - panel * COLS);
-            turn(isa, b.window(0, k, panel * COLS, width).turned(), out, COLS);
+        turn_all::<T, Self>(isa, b, out);
+    }
+
+    fn turn(isa: Isa, from: Strided<'_, T>, out: &mut [T]) {
+        turn(isa, from, out, COLS);
+    }
+
+    fn put_rows(_: Isa, from: Strided<'_, T>, first: usize, out: &mut [T]) {
+        for (row, out) in out.chunks_exact_mut(COLS).skip(first).take(from.rows()).enumerate() {
+            out[..from.cols()].copy_from_slice(from.row(row));
         }
     }
 
@@ -118,6 +136,8 @@ impl Panel<f32> for Half {
     type Element = Pair;
 
     const K_A_STEP: usize = 2;
+
+    const LIES: bool = false;
 
     fn view(buffer: &[f32]) -> &[Pair] {
         bytemuck::cast_slice(buffer)
@@ -148,14 +168,30 @@ impl Panel<f32> for Half {
     }
 
     fn pack_right(isa: Isa, b: Strided<'_, f32>, out: &mut [Pair]) {
-        let (k, cols) = (b.rows(), b.cols());
         if b.has_adjacent_columns() {
-            interleave_rows(isa, COLS, b, out, pairs(k) * COLS);
+            interleave_rows(isa, COLS, b, out, pairs(b.rows()) * COLS);
             return;
         }
-        for (panel, out) in out.chunks_exact_mut(pairs(k) * COLS).enumerate() {
-            let width = COLS.min(cols - panel * COLS);
-            turn_pairs(isa, b.window(0, k, panel * COLS, width).turned(), out);
+        turn_all::<f32, Self>(isa, b, out);
+    }
+
+    fn turn(isa: Isa, from: Strided<'_, f32>, out: &mut [Pair]) {
+        turn_pairs(isa, from, out);
+    }
+
+    fn put_rows(isa: Isa, from: Strided<'_, f32>, first: usize, out: &mut [Pair]) {
+        let (rows, cols) = (from.rows(), from.cols());
+        // A row that is the later one of a pair goes to the earlier one, which is there.
+        let joins = first % 2;
+        if joins > 0 && rows > 0 {
+            for (pair, &later) in out[first / 2 * COLS..].iter_mut().zip(from.row(0)) {
+                *pair = pair.with_later(later);
+            }
+        }
+        if joins < rows {
+            let from = from.window(joins, rows - joins, 0, cols);
+            let len = pairs(from.rows()) * COLS;
+            interleave_rows(isa, COLS, from, &mut out[(first + joins) / 2 * COLS..][..len], len);
         }
     }
 
@@ -168,6 +204,55 @@ impl Panel<f32> for Half {
         c: &mut Tile<'_, f32>,
     ) {
         super::pairs::tiles(isa, init, a, b, c);
+    }
+}
+
+/// Packs a right operand whose rows are not of adjacent elements, so that its columns must be.
+fn turn_all<T: Real, P: Panel<T>>(isa: Isa, b: Strided<'_, T>, out: &mut [P::Element]) {
+    let (k, cols) = (b.rows(), b.cols());
+    for (panel, out) in out.chunks_exact_mut(P::steps(k) * COLS).enumerate() {
+        let width = COLS.min(cols - panel * COLS);
+        P::turn(isa, b.window(0, k, panel * COLS, width).turned(), out);
+    }
+}
+
+/// Elements of room that [`left`] needs for an operand (rows, k).
+pub(crate) fn left_room<T: Real, P: Panel<T>>(rows: usize, k: usize) -> usize {
+    if P::LIES { 0 } else { rows.div_ceil(ROWS) * panel_len(P::steps(k)) }
+}
+
+/// A left operand as register tiles read it: where it lies, or copied into `room`. More than 12 rows must be of adjacent
+/// elements.
+pub(crate) fn left<'a, T: Real, P: Panel<T>>(
+    isa: Isa,
+    a: Strided<'a, T>,
+    room: &'a mut [P::Element],
+) -> Strided<'a, P::Element> {
+    P::lies(a).unwrap_or_else(|| {
+        assert!(a.rows() <= ROWS || a.has_adjacent_columns(), "a copy of {a:?} is in panels");
+        P::copy_left(isa, a, &mut room[..a.rows().div_ceil(ROWS) * panel_len(P::steps(a.cols()))]);
+        copied_left::<T, P>(a, room, (0, P::steps(a.cols())))
+    })
+}
+
+/// Elements of room that [`right`] needs for an operand (k, cols).
+pub(crate) fn right_room<T: Real, P: Panel<T>>(k: usize, cols: usize) -> usize {
+    if P::LIES { 0 } else { right_len(P::steps(k), cols) }
+}
+
+/// A right operand of rows of adjacent elements as register tiles read it: where it lies, or packed into `room`.
+pub(crate) fn right<'a, T: Real, P: Panel<T>>(
+    isa: Isa,
+    b: Strided<'a, T>,
+    room: &'a mut [P::Element],
+) -> Panels<'a, P::Element, COLS> {
+    let steps = P::steps(b.rows());
+    match P::lies(b) {
+        Some(b) => Panels::lying(b),
+        None => {
+            P::pack_right(isa, b, &mut room[..right_len(steps, b.cols())]);
+            right_panels(room, steps, 0, (0, steps), b.cols())
+        }
     }
 }
 
@@ -208,22 +293,21 @@ pub(super) fn row_of_tiles<T: Real, P: Panel<T>>(
     }
 }
 
-/// C = init + A·B on the calling thread, register tile by register tile, both operands where they lie.
+/// C = init + A·B on the calling thread, register tile by register tile.
 ///
 /// # Panics
-/// On shapes that do not fit, and on a right operand whose rows are not of adjacent elements.
-pub(crate) fn block<T: Real>(
+/// On shapes that do not fit.
+pub(crate) fn block<T: Real, P: Panel<T>>(
     isa: Isa,
     init: Init<'_, T>,
-    a: Strided<'_, T>,
-    b: Strided<'_, T>,
+    a: Strided<'_, P::Element>,
+    b: Panels<'_, P::Element, COLS>,
     c: &mut Tile<'_, T>,
 ) {
-    let (rows, cols, k) = (c.rows(), c.cols(), a.cols());
-    let b = Panels::lying(b);
+    let (rows, cols, steps) = (c.rows(), c.cols(), a.cols());
     for row in (0..rows).step_by(ROWS) {
         let height = ROWS.min(rows - row);
-        let a = a.window(row, height, 0, k);
-        row_of_tiles::<T, Full>(isa, init, a, b, &mut c.window(row, height, 0, cols));
+        let a = a.window(row, height, 0, steps);
+        row_of_tiles::<T, P>(isa, init, a, b, &mut c.window(row, height, 0, cols));
     }
 }

@@ -417,7 +417,7 @@ mod tests {
                 prop_assert_eq!(&c, &want);
                 if !turned.1 {
                     let mut c = old.clone();
-                    block(isa, init, a.into(), b.into(), &mut Tile::new(c.view_mut()));
+                    block::<_, Full>(isa, init, a.into(), Panels::lying(b.into()), &mut Tile::new(c.view_mut()));
                     prop_assert_eq!(&c, &want);
                 }
             }

@@ -54,7 +54,8 @@ pub(super) unsafe fn interleave(from: Strided<'_, f32>, out: &mut [Pair], n: usi
 /// Rows of adjacent elements become columns of pairs.
 ///
 /// # Safety
-/// As [`convert`]; `out` has rows of 32 for all pairs of columns, and `from` at most 32 rows.
+/// As [`convert`]; `out` has rows of 32 for all pairs of columns, of which the last may end with the rows of `from`, at
+/// most 32.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(super) unsafe fn turn(from: Strided<'_, f32>, out: &mut [Pair]) {
     let (rows, count) = (from.rows(), pairs(from.cols()));
