@@ -21,8 +21,8 @@
 //! [`Quantized`](selvedge_tensor::Quantized). [`Writer`] writes a file.
 //!
 //! # Files are not trusted
-//! Every count is held against the bytes that are left before anything is made of it, so that what parsing allocates is at
-//! most about a dozen times the bytes it read. Nothing in a file makes this module panic.
+//! Every count is held against the bytes that are left before anything is made of it, and lists grow as they are read:
+//! parsing allocates at most about ten times the bytes that it has read. Nothing in a file makes this module panic.
 
 pub mod blocks;
 mod decode;

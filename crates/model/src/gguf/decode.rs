@@ -129,8 +129,8 @@ impl<'a> Cursor<'a> {
             Kind::U32 => Array::U32(self.many(count, u32::from_le_bytes)?),
             Kind::I32 => Array::I32(self.many(count, i32::from_le_bytes)?),
             Kind::F32 => Array::F32(self.many(count, f32::from_le_bytes)?),
-            // These may take more bytes than the count could be held against: no memory ahead of what is read.
             Kind::Bool => Array::Bool((0..count).map(|_| self.bool()).collect::<Result<_, _>>()?),
+            // Elements that may take more memory than their least bytes: none of it ahead of what is read.
             Kind::String => Array::String(self.strings(count)?),
             Kind::Array => {
                 Array::Array((0..count).map(|_| self.elements(depth + 1)).collect::<Result<_, _>>()?)

@@ -61,6 +61,7 @@ FILES = {
     "array_of_strings_huge": file([key("a", ARRAY, pack("<IQ", STRING, 2**32))]),
     "array_deep": file([key("a", ARRAY, pack("<IQ", ARRAY, 1) * 50)]),
     "alignment_12": file([key("general.alignment", U32, pack("<I", 12))]),
+    "alignment_4": file([key("general.alignment", U32, pack("<I", 4))]),
     "alignment_kind": file([key("general.alignment", STRING, string("32"))]),
     "tensor_twice": file([], [tensor("t", [4], F32, 0), tensor("t", [4], F32, 32)], 48),
     "tensor_name_long": file([], [tensor("t" * 65, [4], F32, 0)], 16),

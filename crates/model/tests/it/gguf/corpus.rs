@@ -59,6 +59,7 @@ fn faults() -> Vec<(&'static str, u64, Field, Problem)> {
         ("array_of_strings_huge", 41, value("a"), Problem::Count { count: 1 << 32, least: 8, left: 0 }),
         ("array_deep", 73, value("a"), Problem::Depth { limit: 4 }),
         ("alignment_12", 24, value("general.alignment"), Problem::Alignment),
+        ("alignment_4", 24, value("general.alignment"), Problem::Alignment),
         ("alignment_kind", 24, value("general.alignment"), Problem::Alignment),
         ("tensor_twice", 57, Field::TensorName { index: 1 }, Problem::Duplicate { name: "t".to_owned() }),
         ("tensor_name_long", 24, Field::TensorName { index: 0 }, Problem::Limit { found: 65, limit: 64 }),

@@ -15,7 +15,7 @@ fn read(bytes: &[u8]) -> Result<Header, FormatError> {
         assert_eq!(header.tensor(info.name()), Some(info));
         let part = &bytes[info.range()];
         if info.element_type().block().is_some() {
-            // An element of any type takes a fifth of a byte at least.
+            // An element of any type takes an eighth of a byte at least.
             assert!(info.elements() <= 8 * bytes.len(), "{} elements", info.elements());
             let mut out = vec![0.0; info.elements()];
             let _ = gguf::dequantize(info.element_type(), part, &mut out);
