@@ -4,6 +4,7 @@ mod architecture;
 mod config;
 mod error;
 mod generate;
+pub mod gguf;
 mod gpt2;
 mod init;
 mod layout;

@@ -1,7 +1,8 @@
-//! Whole models against PyTorch, against differences, and against themselves on other threads.
+//! Whole models against PyTorch, against differences, and against themselves on other threads; files of models.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod generation;
+mod gguf;
 mod goldens;
 mod gradients;
 mod one_result;
