@@ -16,18 +16,30 @@ pub struct Table<T> {
     sin: Array2<T>,
 }
 
+/// The plain frequencies of heads of size `head_size`, in radians a position: θ^(−2i/D) for each of the D/2 pairs, with
+/// base θ = `theta`.
+///
+/// # Panics
+/// If `head_size` is odd.
+pub fn frequencies(head_size: usize, theta: f64) -> Vec<f64> {
+    assert_eq!(head_size % 2, 0, "rope needs an even head size");
+    (0..head_size / 2).map(|i| libm::pow(theta, -((2 * i) as f64) / head_size as f64)).collect()
+}
+
 impl<T: Real> Table<T> {
     /// A table for `context` positions of heads of size `head_size`, base θ = `theta`.
     ///
     /// # Panics
     /// If `head_size` is odd.
     pub fn new(context: usize, head_size: usize, theta: f64) -> Self {
-        assert_eq!(head_size % 2, 0, "rope needs an even head size");
+        Table::with_frequencies(context, &frequencies(head_size, theta))
+    }
+
+    /// A table for `context` positions that turns pair i by position · `frequencies[i]`; heads have twice as many elements.
+    pub fn with_frequencies(context: usize, frequencies: &[f64]) -> Self {
+        let angle = |(position, i): (usize, usize)| position as f64 * frequencies[i];
+        let shape = (context, frequencies.len());
         // Software sine and cosine: the machine's libm must not choose the bits.
-        let angle = |(position, i): (usize, usize)| {
-            position as f64 * libm::pow(theta, -((2 * i) as f64) / head_size as f64)
-        };
-        let shape = (context, head_size / 2);
         Table {
             cos: Array2::from_shape_fn(shape, |at| T::from_f64(libm::cos(angle(at)))),
             sin: Array2::from_shape_fn(shape, |at| T::from_f64(libm::sin(angle(at)))),
