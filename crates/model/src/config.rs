@@ -233,3 +233,51 @@ impl Config {
         6.0 * weights as f64 + 6.0 * (self.layers * q * time) as f64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configurations_of_before_read_as_they_were_and_are_written_as_they_were() {
+        let old = r#"{"arch":"llama","vocab":61,"context":16,"layers":2,"heads":4,"kv_heads":2,"channels":32,"hidden":44,"norm_eps":0.00001,"rope_theta":10000.0,"activation":"silu","tied":true}"#;
+        let config: Config = serde_json::from_str(old).unwrap();
+        assert_eq!(config, Config { kv_heads: 2, hidden: 44, ..Config::llama(61, 16, 2, 4, 32) });
+        assert_eq!(serde_json::to_string(&config).unwrap(), old);
+    }
+
+    #[test]
+    fn what_makes_no_model_is_named() {
+        let llama = Config::llama(61, 16, 2, 4, 32);
+        let gpt2 = Config::gpt2(61, 16, 2, 4, 32);
+        let llama3 = |low_freq_factor, high_freq_factor, original_context| {
+            Some(RopeScaling::Llama3 { factor: 8.0, low_freq_factor, high_freq_factor, original_context })
+        };
+        let linear = |factor| Some(RopeScaling::Linear { factor });
+        for (config, named) in [
+            (Config { head_size: Some(0), ..llama.clone() }, "head_size"),
+            (Config { head_size: Some(usize::MAX), ..llama.clone() }, "head_size"),
+            (Config { head_size: Some(7), ..llama.clone() }, "head_size"),
+            (Config { heads: 5, kv_heads: 5, ..llama.clone() }, "channels"),
+            (Config { rope_scaling: linear(0.0), ..llama.clone() }, "rope_scaling.factor"),
+            (Config { rope_scaling: linear(f64::INFINITY), ..llama.clone() }, "rope_scaling.factor"),
+            (Config { rope_scaling: llama3(0.0, 4.0, 8), ..llama.clone() }, "rope_scaling.low_freq_factor"),
+            (Config { rope_scaling: llama3(4.0, 4.0, 8), ..llama.clone() }, "rope_scaling.high_freq_factor"),
+            (Config { rope_scaling: llama3(1.0, 4.0, 0), ..llama.clone() }, "rope_scaling.original_context"),
+            (Config { head_size: Some(16), ..gpt2.clone() }, "head_size"),
+            (Config { qkv_bias: true, ..gpt2.clone() }, "qkv_bias"),
+            (Config { qk_norm: true, ..gpt2.clone() }, "qk_norm"),
+            (Config { rope_scaling: linear(2.0), ..gpt2 }, "rope_scaling"),
+        ] {
+            let error = config.validate().unwrap_err();
+            assert!(matches!(error, Error::Config { field, .. } if field == named), "{error}");
+        }
+        for scaling in [llama3(1.0, 4.0, 8), linear(4.0)] {
+            let config =
+                Config { heads: 5, kv_heads: 5, head_size: Some(10), rope_scaling: scaling, ..llama.clone() };
+            config.validate().unwrap();
+            let text = serde_json::to_string(&config).unwrap();
+            assert_eq!(serde_json::from_str::<Config>(&text).unwrap(), config);
+        }
+    }
+}

@@ -80,3 +80,43 @@ pub(crate) fn frequencies(head_size: usize, theta: f64, scaling: Option<&RopeSca
         None => plain,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn llama_3_frequencies_are_those_of_transformers() {
+        // Llama 3.1 8B, by transformers 5.23 with float64 in the place of float32.
+        let want = [
+            (0, 1.0),
+            (1, 0.8146172338565447),
+            (28, 0.0032114459947525913),
+            (29, 0.002166570763503359),
+            (31, 0.0008567514129196321),
+            (34, 0.00017850781276799638),
+            (35, 9.556212353964683e-5),
+            (36, 7.78465527393245e-5),
+            (63, 3.068925988914511e-7),
+        ];
+        let scaling = RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_context: 8192,
+        };
+        let got = frequencies(128, 500_000.0, Some(&scaling));
+        assert_eq!(got.len(), 64);
+        for (i, want) in want {
+            assert!((got[i] - want).abs() < 1e-13 * want, "{} instead of {want} at {i}", got[i]);
+        }
+    }
+
+    #[test]
+    fn linear_scaling_divides_and_none_changes_nothing() {
+        let plain = frequencies(10, 10_000.0, None);
+        assert_eq!(plain, rope::frequencies(10, 10_000.0));
+        let half: Vec<f64> = plain.iter().map(|f| f / 2.0).collect();
+        assert_eq!(frequencies(10, 10_000.0, Some(&RopeScaling::Linear { factor: 2.0 })), half);
+    }
+}
