@@ -5,6 +5,7 @@ mod config;
 mod error;
 mod generate;
 mod gpt2;
+pub mod hf;
 mod init;
 mod layout;
 mod llama;

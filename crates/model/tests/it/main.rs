@@ -4,6 +4,7 @@
 mod generation;
 mod goldens;
 mod gradients;
+mod hf;
 mod one_result;
 
 use selvedge_model::{Architecture, Config, Fold, LossSum, Mode, RopeScaling, Rows, build, initialize};
