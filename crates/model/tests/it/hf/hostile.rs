@@ -33,18 +33,19 @@ fn values() -> Vec<Value> {
 /// loading it takes no more memory than the file has.
 fn try_config(folder: &std::path::Path, config: &Value, what: &str) {
     let text = config.to_string();
-    let read = read_config(text.as_bytes());
+    let short = |error: Error| assert!(error.to_string().len() < 500, "{what}: {error}");
+    let read = match read_config(text.as_bytes()) {
+        Ok(read) => read,
+        Err(error) => return short(error),
+    };
     std::fs::write(folder.join("config.json"), text).unwrap();
     match Folder::open(folder) {
         Ok(open) => {
             assert!(open.layout().len() < 1 << 16, "{what}: {} parameters", open.layout().len());
             assert!(open.load().iter().all(|x| x.is_finite()), "{what}");
-            assert_eq!(&read.unwrap(), open.config(), "{what}");
+            assert_eq!(&read, open.config(), "{what}");
         }
-        Err(error) => {
-            let message = error.to_string();
-            assert!(message.len() < 500 && !message.is_empty(), "{what}: {message}");
-        }
+        Err(error) => short(error),
     }
 }
 
@@ -96,28 +97,13 @@ fn json_with_any_byte_flipped_or_cut_off_is_read_or_refused() {
 }
 
 #[test]
-fn an_index_with_any_byte_flipped_or_cut_off_is_read_or_refused() {
-    let folder = copy("qwen3");
-    let path = folder.path().join("model.safetensors.index.json");
-    let text = std::fs::read(&path).unwrap();
-    for at in 0..text.len() {
-        let mut flipped = text.clone();
-        flipped[at] ^= 1 << (at % 7);
-        for damaged in [&text[..at], &flipped[..]] {
-            std::fs::write(&path, damaged).unwrap();
-            let _ = Folder::open(folder.path());
-        }
-    }
-}
-
-#[test]
-fn weights_cut_short_or_with_a_byte_of_the_header_flipped_are_read_or_refused() {
+fn weights_cut_short_or_with_bytes_of_the_header_flipped_are_read_or_refused() {
     let folder = copy("smollm2");
     let path = folder.path().join("model.safetensors");
     let bytes = std::fs::read(&path).unwrap();
     let header = 8 + usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
-    let cuts = (0..header + 40).chain((header + 40..bytes.len()).step_by(997)).chain([bytes.len() - 1]);
-    for cut in cuts {
+    // Every byte of a small file is for the test in `shard.rs`.
+    for cut in (0..bytes.len()).step_by(97).chain([7, 8, header - 1, header, bytes.len() - 1]) {
         std::fs::write(&path, &bytes[..cut]).unwrap();
         let error = Folder::open(folder.path()).unwrap_err();
         assert!(error.to_string().contains("model.safetensors"), "cut at {cut}: {error}");
@@ -126,14 +112,12 @@ fn weights_cut_short_or_with_a_byte_of_the_header_flipped_are_read_or_refused() 
     longer.push(0);
     std::fs::write(&path, &longer).unwrap();
     assert!(matches!(Folder::open(folder.path()), Err(Error::DataLength { .. })));
-    for at in 0..header {
-        for bit in [0, 1, 4, 6, 7] {
-            let mut flipped = bytes.clone();
-            flipped[at] ^= 1 << bit;
-            std::fs::write(&path, &flipped).unwrap();
-            if let Ok(open) = Folder::open(folder.path()) {
-                open.load();
-            }
+    for at in (0..header).step_by(7) {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        std::fs::write(&path, &flipped).unwrap();
+        if let Ok(open) = Folder::open(folder.path()) {
+            open.load();
         }
     }
 }
