@@ -206,7 +206,7 @@ impl Config {
         if !(self.rope_theta.is_finite() && self.rope_theta > 0.0) {
             return reject("rope_theta", self.rope_theta.to_string(), "must be positive");
         }
-        match self.rope_scaling.and_then(|scaling| scaling.fault()) {
+        match self.rope_scaling.and_then(|scaling| scaling.fault(self.rope_theta)) {
             Some((field, value, rule)) => reject(field, value, rule),
             None => Ok(()),
         }
@@ -253,6 +253,17 @@ mod tests {
         let llama3 = |low_freq_factor, high_freq_factor, original_context| {
             Some(RopeScaling::Llama3 { factor: 8.0, low_freq_factor, high_freq_factor, original_context })
         };
+        let yarn = |beta_fast, original_context| {
+            let (attention_factor, beta_slow, truncate) = (1.1, 1.0, true);
+            Some(RopeScaling::Yarn {
+                factor: 4.0,
+                attention_factor,
+                beta_fast,
+                beta_slow,
+                truncate,
+                original_context,
+            })
+        };
         let linear = |factor| Some(RopeScaling::Linear { factor });
         for (config, named) in [
             (Config { head_size: Some(0), ..llama.clone() }, "head_size"),
@@ -264,6 +275,9 @@ mod tests {
             (Config { rope_scaling: llama3(0.0, 4.0, 8), ..llama.clone() }, "rope_scaling.low_freq_factor"),
             (Config { rope_scaling: llama3(4.0, 4.0, 8), ..llama.clone() }, "rope_scaling.high_freq_factor"),
             (Config { rope_scaling: llama3(1.0, 4.0, 0), ..llama.clone() }, "rope_scaling.original_context"),
+            (Config { rope_scaling: yarn(0.5, 8), ..llama.clone() }, "rope_scaling.beta_fast"),
+            (Config { rope_scaling: yarn(32.0, 0), ..llama.clone() }, "rope_scaling.original_context"),
+            (Config { rope_scaling: yarn(32.0, 8), rope_theta: 1.0, ..llama.clone() }, "rope_theta"),
             (Config { head_size: Some(16), ..gpt2.clone() }, "head_size"),
             (Config { qkv_bias: true, ..gpt2.clone() }, "qkv_bias"),
             (Config { qk_norm: true, ..gpt2.clone() }, "qk_norm"),
@@ -272,7 +286,7 @@ mod tests {
             let error = config.validate().unwrap_err();
             assert!(matches!(error, Error::Config { field, .. } if field == named), "{error}");
         }
-        for scaling in [llama3(1.0, 4.0, 8), linear(4.0)] {
+        for scaling in [llama3(1.0, 4.0, 8), linear(4.0), yarn(32.0, 8)] {
             let config =
                 Config { heads: 5, kv_heads: 5, head_size: Some(10), rope_scaling: scaling, ..llama.clone() };
             config.validate().unwrap();

@@ -30,6 +30,9 @@ use shard::Shard;
 
 use crate::{Config, Layout};
 
+/// Longest `config.json` and `generation_config.json`.
+const LONGEST_CONFIG: u64 = 1 << 20;
+
 /// A folder whose files fit each other: every tensor the configuration asks for is there, in its shape, and no other.
 ///
 /// # The files must stay as they are while it lives
@@ -57,20 +60,22 @@ impl Folder {
     /// and an error that names file and tensor where the weights are damaged or not those of the configuration.
     pub fn open(path: impl AsRef<Path>) -> Result<Folder, Error> {
         let path = path.as_ref().to_owned();
-        let file = path.join("config.json");
-        let json = shard::read_json(&file)?;
-        let of_config = |json: &[u8]| {
-            let map = fields::parse(json)?;
-            let fields = Fields::new(&map);
-            Ok((config::interpret(&fields)?, Generation::from_fields(&fields)?))
-        };
-        let ((family, config), generation) = of_config(&json).map_err(Error::within(&file))?;
         let file = path.join("generation_config.json");
         let generation = if file.exists() {
-            Generation::read(&shard::read_json(&file)?).map_err(Error::within(&file))?
+            let json = shard::read_json(&file, LONGEST_CONFIG)?;
+            Some(Generation::read(&json).map_err(Error::within(&file))?)
         } else {
-            generation
+            None
         };
+        let file = path.join("config.json");
+        let json = shard::read_json(&file, LONGEST_CONFIG)?;
+        let of_config = || {
+            let map = fields::parse(&json)?;
+            let fields = Fields::new(&map);
+            let generation = generation.map_or_else(|| Generation::from_fields(&fields), Ok)?;
+            Ok((config::interpret(&fields)?, generation))
+        };
+        let ((family, config), generation) = of_config().map_err(Error::within(&file))?;
         let layout = crate::layout(&config)?;
         let shards = shard::open_all(&path)?;
         let mut folder = Folder { path, family, config, generation, layout, shards, sources: Vec::new() };

@@ -16,7 +16,7 @@ use crate::architecture::{
 use crate::config::Config;
 use crate::init::DEVIATION;
 use crate::layout::{Allocator, Carver, Init, Layout, Slot, Span, flat, read};
-use crate::rope_scaling::frequencies;
+use crate::rope_scaling::{RopeScaling, frequencies};
 
 /// Weights of one block, whatever is held for each.
 #[derive(Debug)]
@@ -190,8 +190,10 @@ impl<T: Real> Llama<T> {
     /// The wiring of a validated configuration.
     pub(crate) fn new(config: Config) -> Self {
         let (params, layout) = lay_out(&config);
-        let frequencies = frequencies(config.head_size(), config.rope_theta, config.rope_scaling.as_ref());
-        let table = rope::Table::with_frequencies(config.context, &frequencies);
+        let scaling = config.rope_scaling.as_ref();
+        let frequencies = frequencies(config.head_size(), config.rope_theta, scaling);
+        let amplitude = scaling.map_or(1.0, RopeScaling::amplitude);
+        let table = rope::Table::with_frequencies(config.context, &frequencies, amplitude);
         Llama { layout, config, params, table }
     }
 

@@ -32,17 +32,18 @@ impl<T: Real> Table<T> {
     /// # Panics
     /// If `head_size` is odd.
     pub fn new(context: usize, head_size: usize, theta: f64) -> Self {
-        Table::with_frequencies(context, &frequencies(head_size, theta))
+        Table::with_frequencies(context, &frequencies(head_size, theta), 1.0)
     }
 
-    /// A table for `context` positions that turns pair i by position · `frequencies[i]`; heads have twice as many elements.
-    pub fn with_frequencies(context: usize, frequencies: &[f64]) -> Self {
+    /// A table for `context` positions that turns pair i by position · `frequencies[i]` and makes it `amplitude` times as
+    /// long; heads have twice as many elements.
+    pub fn with_frequencies(context: usize, frequencies: &[f64], amplitude: f64) -> Self {
         let angle = |(position, i): (usize, usize)| position as f64 * frequencies[i];
         let shape = (context, frequencies.len());
         // Software sine and cosine: the machine's libm must not choose the bits.
         Table {
-            cos: Array2::from_shape_fn(shape, |at| T::from_f64(libm::cos(angle(at)))),
-            sin: Array2::from_shape_fn(shape, |at| T::from_f64(libm::sin(angle(at)))),
+            cos: Array2::from_shape_fn(shape, |at| T::from_f64(amplitude * libm::cos(angle(at)))),
+            sin: Array2::from_shape_fn(shape, |at| T::from_f64(amplitude * libm::sin(angle(at)))),
         }
     }
 
@@ -73,7 +74,8 @@ pub fn forward<T: Real>(
     turn(cx, x, table, time, first, false);
 }
 
-/// Turns the gradient back in place: the transpose of a rotation is the rotation by the opposite angle.
+/// Turns the gradient back in place: the transpose of a rotation is the rotation by the opposite angle, and that of an
+/// amplitude is itself.
 ///
 /// # Panics
 /// As [`forward`].
@@ -147,7 +149,7 @@ mod tests {
         fn backward_agrees_with_differences(
             (b, t, heads, half) in (1usize..3, 1usize..6, 1usize..4, 1usize..9), seed in any::<u64>(),
         ) {
-            let table = Table::new(8, 2 * half, 10_000.0);
+            let table = Table::with_frequencies(8, &frequencies(2 * half, 10_000.0), 1.5);
             let shape = (b * t, heads * 2 * half);
             let (x, dy) = (random(seed, shape), random(seed ^ 3, shape));
             let mut dx = dy.clone();

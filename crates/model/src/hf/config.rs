@@ -9,6 +9,8 @@ use crate::{Activation, Arch, Config, RopeScaling};
 
 /// Longest context taken over from a file, for architectures without a table of positions.
 pub const LONGEST_CONTEXT: usize = 1 << 17;
+/// Most elements of a rotary table that a file may ask for: those of the longest context with heads of 128.
+const LARGEST_TABLE: usize = LONGEST_CONTEXT * 128;
 
 /// The configuration that a `config.json` of transformers describes.
 ///
@@ -16,12 +18,12 @@ pub const LONGEST_CONTEXT: usize = 1 << 17;
 ///
 /// [`Config::context`] is the number of positions for which results are exact. Where the file asks for a sliding window
 /// of attention, that is the window, if it is shorter than the model's positions. But for GPT-2 it is also cut to
-/// [`LONGEST_CONTEXT`], so that a number in a file does not decide how large a rotary table gets; whoever has the memory
-/// may set it higher.
+/// [`LONGEST_CONTEXT`] (to less for heads of more than 128 elements), so that a number in a file does not decide how large a
+/// rotary table gets; whoever has the memory may set it higher.
 ///
 /// # Errors
 /// [`Error::Json`]; [`Error::Field`] naming a field that is missing, of the wrong type, or asks for something that is not
-/// computed here (other activations, biases elsewhere, `dynamic` and `yarn` scaling, quantized weights and the like);
+/// computed here (other activations, biases elsewhere, `dynamic` scaling, quantized weights and the like);
 /// [`Error::Model`] for sizes that make no model.
 pub fn read_config(json: &[u8]) -> Result<Config, Error> {
     let map = parse(json)?;
@@ -111,10 +113,11 @@ fn llama(fields: &Fields<'_>, family: Family) -> Result<Config, Error> {
         None if family == Family::Qwen3 && !fields.has("head_dim") => Some(128),
         size => size,
     };
+    let longest = LARGEST_TABLE / head_size.or(usual).unwrap_or(1).max(128);
     Ok(Config {
         arch: Arch::Llama,
         vocab: fields.needed_size("vocab_size")?,
-        context: positions.min(window(fields, family)?).min(LONGEST_CONTEXT),
+        context: positions.min(window(fields, family)?).min(longest.max(1)),
         layers: fields.needed_size("num_hidden_layers")?,
         heads,
         kv_heads: kv_heads(fields, family, heads)?,
@@ -175,7 +178,7 @@ fn window(fields: &Fields<'_>, family: Family) -> Result<usize, Error> {
 
 /// Base and scaling of the rotary frequencies, in the spelling of transformers 5 (`rope_parameters`) or of those before.
 fn rope(fields: &Fields<'_>, positions: usize) -> Result<(f64, Option<RopeScaling>), Error> {
-    const KNOWN: [&str; 8] = [
+    const KNOWN: [&str; 14] = [
         "rope_type",
         "type",
         "rope_theta",
@@ -184,6 +187,12 @@ fn rope(fields: &Fields<'_>, positions: usize) -> Result<(f64, Option<RopeScalin
         "high_freq_factor",
         "original_max_position_embeddings",
         "partial_rotary_factor",
+        "attention_factor",
+        "beta_fast",
+        "beta_slow",
+        "mscale",
+        "mscale_all_dim",
+        "truncate",
     ];
     let given = |name| fields.object(name).map(|object| object.filter(|object| !object.is_empty()));
     let rope = match (given("rope_scaling")?, given("rope_parameters")?) {
@@ -201,25 +210,48 @@ fn rope(fields: &Fields<'_>, positions: usize) -> Result<(f64, Option<RopeScalin
     let scaling = match rope.text(name)?.unwrap_or("default") {
         "default" => None,
         "linear" => Some(RopeScaling::Linear { factor: rope.needed_number("factor")? }),
-        "llama3" => {
-            const ORIGINAL: &str = "original_max_position_embeddings";
-            let original = match fields.size(ORIGINAL)? {
-                None => rope.size(ORIGINAL)?,
-                outer => outer,
-            };
-            Some(RopeScaling::Llama3 {
-                factor: rope.needed_number("factor")?,
-                low_freq_factor: rope.needed_number("low_freq_factor")?,
-                high_freq_factor: rope.needed_number("high_freq_factor")?,
-                original_context: original.unwrap_or(positions),
-            })
-        }
-        _ => return Err(rope.wrong(name, "must be default, linear or llama3")),
+        "llama3" => Some(RopeScaling::Llama3 {
+            factor: rope.needed_number("factor")?,
+            low_freq_factor: rope.needed_number("low_freq_factor")?,
+            high_freq_factor: rope.needed_number("high_freq_factor")?,
+            original_context: original_context(fields, &rope, positions)?,
+        }),
+        "yarn" => Some(yarn(&rope, original_context(fields, &rope, positions)?)?),
+        _ => return Err(rope.wrong(name, "must be default, linear, llama3 or yarn")),
     };
     match rope.names().find(|name| rope.get(name).is_some() && !KNOWN.contains(name)) {
         Some(name) => Err(rope.wrong(name, "is not known here and may change the result")),
         None => Ok((theta, scaling)),
     }
+}
+
+/// Positions of the first training: beside the rotary parameters or among them, or else all there are.
+fn original_context(fields: &Fields<'_>, rope: &Fields<'_>, positions: usize) -> Result<usize, Error> {
+    const NAME: &str = "original_max_position_embeddings";
+    match fields.size(NAME)? {
+        Some(outer) => Ok(outer),
+        None => Ok(rope.size(NAME)?.unwrap_or(positions)),
+    }
+}
+
+fn yarn(rope: &Fields<'_>, original_context: usize) -> Result<RopeScaling, Error> {
+    let factor = rope.needed_number("factor")?;
+    // What YaRN's authors found best, times a weight that some models have.
+    let amplitude = |weight: f64| if factor <= 1.0 { 1.0 } else { 0.1 * weight * libm::log(factor) + 1.0 };
+    let set = |name| rope.number(name).map(|value| value.filter(|&value| value != 0.0));
+    let attention_factor = match (rope.number("attention_factor")?, set("mscale")?, set("mscale_all_dim")?) {
+        (Some(given), ..) => given,
+        (None, Some(some), Some(all)) => amplitude(some) / amplitude(all),
+        (None, ..) => amplitude(1.0),
+    };
+    Ok(RopeScaling::Yarn {
+        factor,
+        attention_factor,
+        beta_fast: set("beta_fast")?.unwrap_or(32.0),
+        beta_slow: set("beta_slow")?.unwrap_or(1.0),
+        truncate: rope.flag("truncate")?.unwrap_or(true),
+        original_context,
+    })
 }
 
 /// Refuses heads of which only a part is turned.

@@ -126,6 +126,17 @@ fn rope_scaling(scaling: &RopeScaling) -> Value {
             "high_freq_factor": high_freq_factor,
             "original_max_position_embeddings": original_context,
         }),
+        RopeScaling::Yarn { factor, attention_factor, beta_fast, beta_slow, truncate, original_context } => {
+            json!({
+                "rope_type": "yarn",
+                "factor": factor,
+                "attention_factor": attention_factor,
+                "beta_fast": beta_fast,
+                "beta_slow": beta_slow,
+                "truncate": truncate,
+                "original_max_position_embeddings": original_context,
+            })
+        }
     }
 }
 

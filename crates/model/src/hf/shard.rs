@@ -19,8 +19,8 @@ use super::fields::{Fields, parse};
 const LENGTH: usize = 8;
 /// Longest header, as in the `safetensors` crate.
 const LONGEST_HEADER: u64 = 100_000_000;
-/// Longest JSON file: an index of a hundred thousand tensors has some 10 MB.
-const LONGEST_JSON: u64 = 64 << 20;
+/// Longest index: that of a hundred thousand tensors has some 10 MB.
+const LONGEST_INDEX: u64 = 16 << 20;
 
 /// One file of weights.
 #[derive(Debug)]
@@ -82,17 +82,13 @@ fn read_header(path: &Path, bytes: &[u8]) -> Result<(Metadata, usize), Error> {
     Ok((parsed, LENGTH + header.len()))
 }
 
-/// A file of JSON, whole.
-pub(super) fn read_json(path: &Path) -> Result<Vec<u8>, Error> {
+/// A file of JSON, whole, of at most so many bytes.
+pub(super) fn read_json(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
     let (file, bytes) = open_file(path)?;
     let mut json = Vec::new();
-    let read = file.take(LONGEST_JSON + 1).read_to_end(&mut json).map_err(Error::io("read", path))?;
-    if read as u64 > LONGEST_JSON {
-        return Err(Error::TooLong {
-            path: path.to_owned(),
-            bytes: bytes.max(read as u64),
-            most: LONGEST_JSON,
-        });
+    let read = file.take(most + 1).read_to_end(&mut json).map_err(Error::io("read", path))?;
+    if read as u64 > most {
+        return Err(Error::TooLong { path: path.to_owned(), bytes: bytes.max(read as u64), most });
     }
     Ok(json)
 }
@@ -119,7 +115,7 @@ pub(super) fn open_all(folder: &Path) -> Result<Vec<Shard>, Error> {
     if !index.exists() {
         return Err(Error::NoWeights { path: folder.to_owned() });
     }
-    let weights = read_index(&index, &read_json(&index)?)?;
+    let weights = read_index(&index, &read_json(&index, LONGEST_INDEX)?)?;
     let files: BTreeSet<&String> = weights.values().collect();
     let shards: Vec<Shard> =
         files.into_iter().map(|file| Shard::open(folder.join(file))).collect::<Result<_, _>>()?;

@@ -39,6 +39,9 @@ LLAMA3 = dict(
     rope_type="llama3", rope_theta=500000.0, factor=4.0, low_freq_factor=1.0, high_freq_factor=3.0,
     original_max_position_embeddings=8,
 )  # fmt: skip
+YARN = dict(
+    rope_type="yarn", rope_theta=10.0, factor=4.0, beta_fast=1.0, beta_slow=0.3, original_max_position_embeddings=8
+)  # fmt: skip
 MODELS = {
     "gpt2": GPT2Config(
         vocab_size=VOCAB, n_embd=16, n_layer=2, n_head=2, n_positions=32, bos_token_id=1, eos_token_id=2,
@@ -49,7 +52,9 @@ MODELS = {
         tie_word_embeddings=False, bos_token_id=1, eos_token_id=2, attn_implementation="eager",
     ),
     "llama3": LlamaConfig(**SIZES, rope_parameters=LLAMA3, tie_word_embeddings=True),
-    "llama_untied": LlamaConfig(**SIZES | dict(num_key_value_heads=4, num_hidden_layers=1), tie_word_embeddings=False),
+    "llama_untied": LlamaConfig(
+        **SIZES | dict(num_key_value_heads=4, num_hidden_layers=1), tie_word_embeddings=False, rope_parameters=YARN
+    ),
     "smollm2": LlamaConfig(
         **SIZES | dict(num_attention_heads=3, num_key_value_heads=1), tie_word_embeddings=True, rms_norm_eps=1e-5,
         rope_parameters=dict(rope_type="default", rope_theta=100000.0),

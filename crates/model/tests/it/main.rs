@@ -17,13 +17,21 @@ fn configs() -> Vec<Config> {
     let original_context = 24;
     let scaling =
         RopeScaling::Llama3 { factor: 4.0, low_freq_factor: 1.0, high_freq_factor: 3.0, original_context };
+    let yarn = RopeScaling::Yarn {
+        factor: 4.0,
+        attention_factor: 1.2,
+        beta_fast: 2.0,
+        beta_slow: 0.5,
+        truncate: false,
+        original_context,
+    };
     let wide = Config { head_size: Some(12), rope_scaling: Some(scaling), ..llama.clone() };
     vec![
         Config { tied: false, ..gpt2.clone() },
         gpt2,
         Config { tied: false, ..llama.clone() },
         llama.clone(),
-        Config { qkv_bias: true, rope_scaling: Some(RopeScaling::Linear { factor: 2.0 }), ..llama },
+        Config { qkv_bias: true, rope_scaling: Some(yarn), ..llama },
         Config { qk_norm: true, tied: false, ..wide },
     ]
 }

@@ -26,7 +26,7 @@ fn with(name: &str, changes: Value) -> Result<Config, Error> {
 #[test]
 fn what_would_change_the_result_is_refused_by_name() {
     let dynamic = json!({"rope_type": "dynamic", "factor": 2.0});
-    let yarn = json!({"type": "yarn", "factor": 2.0});
+    let longrope = json!({"type": "longrope", "factor": 2.0});
     let cases = [
         ("llama3", json!({"attention_bias": true}), "attention_bias"),
         ("llama3", json!({"mlp_bias": true}), "mlp_bias"),
@@ -37,10 +37,11 @@ fn what_would_change_the_result_is_refused_by_name() {
         ("gpt2", json!({"scale_attn_by_inverse_layer_idx": true}), "scale_attn_by_inverse_layer_idx"),
         ("gpt2", json!({"add_cross_attention": true}), "add_cross_attention"),
         ("llama3", json!({"rope_scaling": dynamic}), "rope_scaling.rope_type"),
-        ("llama3", json!({"rope_scaling": yarn}), "rope_scaling.type"),
+        ("llama3", json!({"rope_scaling": longrope}), "rope_scaling.type"),
+        ("llama3", json!({"rope_scaling": {"type": "yarn"}}), "rope_scaling.factor"),
         ("qwen2", json!({"rope_parameters": dynamic}), "rope_parameters.rope_type"),
         ("qwen2", json!({"rope_parameters": {"rope_type": "linear"}}), "rope_parameters.factor"),
-        ("qwen2", json!({"rope_parameters": {"attention_factor": 2.0}}), "rope_parameters.attention_factor"),
+        ("qwen2", json!({"rope_parameters": {"long_factor": [2.0]}}), "rope_parameters.long_factor"),
         (
             "qwen2",
             json!({"rope_parameters": {"partial_rotary_factor": 0.5}}),
