@@ -3,14 +3,15 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Errors of reading and writing such folders.
+/// Errors of reading and writing such folders. The words of the system and of the parser of headers are in
+/// [`source`](std::error::Error::source), not in the message: print the chain to see both.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The system refused.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}", path.display())]
     Io {
-        /// What was tried: `open`, `read`, `map`, `write`.
+        /// What was tried: `open`, `read`, `map`, `make`, `write`.
         action: &'static str,
         /// The file.
         path: PathBuf,
@@ -38,7 +39,7 @@ pub enum Error {
     },
     /// Not JSON, or not an object.
     #[error("not a JSON object: {0}")]
-    Json(#[source] serde_json::Error),
+    Json(serde_json::Error),
     /// A field is missing, of another type, or says something this program does not compute.
     #[error("field {field} = {found}: {rule}")]
     Field {
@@ -53,12 +54,12 @@ pub enum Error {
     #[error(transparent)]
     Model(#[from] crate::Error),
     /// One of the above, in a file.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {error}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// What is wrong in it.
-        source: Box<Error>,
+        error: Box<Error>,
     },
     /// The index names a shard outside the folder.
     #[error("{}: tensor {tensor:?} is said to be in {shard:?}, which is not a path inside the folder", path.display())]
@@ -81,7 +82,7 @@ pub enum Error {
         file: u64,
     },
     /// A safetensors header is not what the format asks for: JSON whose tensors cover the data without gap or overlap.
-    #[error("{}: offset 8: bad safetensors header: {source}", path.display())]
+    #[error("{}: offset 8: bad safetensors header; the file is damaged or of another format", path.display())]
     Header {
         /// The file.
         path: PathBuf,
@@ -172,7 +173,7 @@ pub enum Error {
         value: f32,
     },
     /// The weights could not be written.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
@@ -190,6 +191,6 @@ impl Error {
     /// Says in which file it is.
     pub(super) fn within(path: &Path) -> impl FnOnce(Error) -> Error {
         let path = path.to_owned();
-        move |source| Error::File { path, source: Box::new(source) }
+        move |error| Error::File { path, error: Box::new(error) }
     }
 }
