@@ -1,13 +1,23 @@
 """Selvedge's tensor names against those of transformers, and models of transformers built from Selvedge's configs.
 
-A config is a dict with the keys of `CONFIG_KEYS`. Selvedge keeps every matrix as (out, in), joins the query, key and
+A config is a dict with the keys of `CONFIG_KEYS`, and for llama may have `head_size`, `qkv_bias` (which makes it Qwen2),
+`qk_norm` (Qwen3) and `rope_scaling`. Selvedge keeps every matrix as (out, in), joins the query, key and
 value projections into one matrix (rows q, k, v) and a gated feed-forward's two input matrices into one (rows gate, up).
 """
 
 from typing import Callable, NamedTuple
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 CONFIG_KEYS = (
     "arch", "vocab", "context", "layers", "heads", "kv_heads", "channels", "hidden",
@@ -69,6 +79,11 @@ def llama_rows(config: dict) -> list[Row]:
             ("mlp_down", ("mlp.down_proj",)),
         ):
             out.append(Row(f"{ours}.{part}.weight", tuple(f"{theirs}.{source}.weight" for source in sources)))
+            if part == "qkv" and config.get("qkv_bias"):
+                out.append(Row(f"{ours}.{part}.bias", tuple(f"{theirs}.{source}.bias" for source in sources)))
+            if part == "qkv" and config.get("qk_norm"):
+                for norm in ("q_norm", "k_norm"):
+                    out.append(Row(f"{ours}.{norm}.weight", (f"{theirs}.self_attn.{norm}.weight",)))
     out.append(Row("norm_f.weight", ("model.norm.weight",)))
     if not config["tied"]:
         out.append(Row("head.weight", ("lm_head.weight",)))
@@ -108,24 +123,36 @@ def build_model(config: dict) -> torch.nn.Module:
     if config["arch"] == "llama":
         if config["activation"] != "silu":
             raise ValueError(f"llama's activation is silu, not {config['activation']}")
-        return LlamaForCausalLM(
-            LlamaConfig(
-                **common,
-                max_position_embeddings=config["context"],
-                hidden_size=config["channels"],
-                intermediate_size=config["hidden"],
-                num_hidden_layers=config["layers"],
-                num_attention_heads=config["heads"],
-                num_key_value_heads=config["kv_heads"],
-                hidden_act="silu",
-                rms_norm_eps=config["norm_eps"],
-                rope_parameters={"rope_type": "default", "rope_theta": config["rope_theta"]},
-                attention_dropout=0.0,
-                attention_bias=False,
-                mlp_bias=False,
-            )
-        )
+        return llama_model(config, common)
     raise ValueError(f"arch is gpt2 or llama, not {config['arch']}")
+
+
+def llama_model(config: dict, common: dict) -> torch.nn.Module:
+    common |= dict(
+        max_position_embeddings=config["context"],
+        hidden_size=config["channels"],
+        intermediate_size=config["hidden"],
+        num_hidden_layers=config["layers"],
+        num_attention_heads=config["heads"],
+        num_key_value_heads=config["kv_heads"],
+        head_dim=config.get("head_size") or config["channels"] // config["heads"],
+        hidden_act="silu",
+        rms_norm_eps=config["norm_eps"],
+        rope_parameters=rope_parameters(config),
+        attention_dropout=0.0,
+    )
+    if config.get("qk_norm"):
+        return Qwen3ForCausalLM(Qwen3Config(**common, attention_bias=False))
+    if config.get("qkv_bias"):
+        return Qwen2ForCausalLM(Qwen2Config(**common))
+    return LlamaForCausalLM(LlamaConfig(**common, attention_bias=False, mlp_bias=False))
+
+
+def rope_parameters(config: dict) -> dict:
+    out = {"rope_type": "default", "rope_theta": config["rope_theta"]}
+    for key, value in (config.get("rope_scaling") or {}).items():
+        out[{"kind": "rope_type", "original_context": "original_max_position_embeddings"}.get(key, key)] = value
+    return out
 
 
 def parameters(model: torch.nn.Module, config: dict) -> dict[str, torch.nn.Parameter]:

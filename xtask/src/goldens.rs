@@ -12,7 +12,7 @@ pub(crate) const COMMAND: Command = Command {
     name: "goldens",
     summary: "make the reference numbers of the tests anew with PyTorch",
     help: "\
-Runs every crates/*/tests/goldens/make.py, which writes its files beside itself. The Python must have the packages of
+Runs every crates/*/tests/goldens/make*.py, which writes its files beside itself. The Python must have the packages of
 benches/pytorch/requirements.txt. `git diff --stat` shows afterwards whether a number has changed.
 
 Usage: cargo xtask goldens [--python PATH]
@@ -33,7 +33,7 @@ fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let python = python.map_or_else(|| Ok("python3".into()), |path| program(Path::new(&path)))?;
     let scripts = scripts(&cargo::root())?;
     if scripts.is_empty() {
-        bail!("no crates/*/tests/goldens/make.py in {}", cargo::root().display());
+        bail!("no crates/*/tests/goldens/make*.py in {}", cargo::root().display());
     }
     for script in scripts {
         println!("{}", script.display());
@@ -56,10 +56,9 @@ fn program(path: &Path) -> Result<PathBuf> {
 fn scripts(root: &Path) -> Result<Vec<PathBuf>> {
     let mut scripts = Vec::new();
     for entry in fs::read_dir(root.join("crates")).context("cannot list crates/")? {
-        let script = Path::new("crates").join(entry?.file_name()).join("tests/goldens/make.py");
-        if root.join(&script).is_file() {
-            scripts.push(script);
-        }
+        let folder = Path::new("crates").join(entry?.file_name()).join("tests/goldens");
+        let known = ["make.py", "make_hf.py"].map(|name| folder.join(name));
+        scripts.extend(known.into_iter().filter(|script| root.join(script).is_file()));
     }
     scripts.sort_unstable();
     Ok(scripts)

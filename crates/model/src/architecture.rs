@@ -10,9 +10,9 @@ use selvedge_tensor::{Context, Init, Operand, Packed, Quantized, Real, cross_ent
 
 use crate::config::{Arch, Config};
 use crate::error::Error;
-use crate::gpt2::Gpt2;
+use crate::gpt2::{self, Gpt2};
 use crate::layout::{Layout, Slot, flat, read};
-use crate::llama::Llama;
+use crate::llama::{self, Llama};
 
 /// What the activations are for, which decides what is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,6 +184,18 @@ pub fn build<T: Real>(config: Config) -> Result<Box<dyn Architecture<T>>, Error>
     Ok(match config.arch {
         Arch::Gpt2 => Box::new(Gpt2::new(config)),
         Arch::Llama => Box::new(Llama::new(config)),
+    })
+}
+
+/// Where the weights of a configuration lie, without building its wiring.
+///
+/// # Errors
+/// [`Error::Config`] for sizes that make no model.
+pub fn layout(config: &Config) -> Result<Layout, Error> {
+    config.validate()?;
+    Ok(match config.arch {
+        Arch::Gpt2 => gpt2::layout(config),
+        Arch::Llama => llama::layout(config),
     })
 }
 

@@ -180,12 +180,9 @@ pub(crate) struct Gpt2 {
 impl Gpt2 {
     /// The wiring of a validated configuration.
     pub(crate) fn new(config: Config) -> Self {
-        let mut allocator = Allocator::default();
-        let params = listing(&config, &mut allocator);
-        let mut slots = Vec::new();
-        params.map(&mut |slot| slots.push(slot.clone()));
+        let (params, layout) = lay_out(&config);
         let form = if config.activation == Activation::Gelu { Form::Exact } else { Form::Tanh };
-        Gpt2 { layout: Layout::new(slots, allocator.len()), config, params, form }
+        Gpt2 { layout, config, params, form }
     }
 
     fn plan(&self, batch: usize, time: usize, mode: Mode) -> (Acts<Span>, usize) {
@@ -463,6 +460,19 @@ impl<T: Real> Architecture<T> for Gpt2 {
         linear::forward(cx, a.logits.view_mut(), a.norm_f.view(), weights.head().operand(), None);
         logits.copy_from_slice(read(&a.logits));
     }
+}
+
+/// Where the weights of a validated configuration lie.
+pub(crate) fn layout(config: &Config) -> Layout {
+    lay_out(config).1
+}
+
+fn lay_out(config: &Config) -> (Params<Slot>, Layout) {
+    let mut allocator = Allocator::default();
+    let params = listing(config, &mut allocator);
+    let mut slots = Vec::new();
+    params.map(&mut |slot| slots.push(slot.clone()));
+    (params, Layout::new(slots, allocator.len()))
 }
 
 /// Names, shapes and starts of all weights.

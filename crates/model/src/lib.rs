@@ -6,17 +6,20 @@ mod error;
 mod generate;
 pub mod gguf;
 mod gpt2;
+pub mod hf;
 mod init;
 mod layout;
 mod llama;
+mod rope_scaling;
 mod weights;
 
-pub use architecture::{Architecture, Fold, LossSum, Mode, PackedWeights, Rows, Storage, build};
+pub use architecture::{Architecture, Fold, LossSum, Mode, PackedWeights, Rows, Storage, build, layout};
 pub use config::{Activation, Arch, Config};
 pub use error::Error;
 pub use generate::{Generator, Sampling};
 pub use init::{CounterRng, initialize};
 pub use layout::{Init, Layout, Slot, Span};
+pub use rope_scaling::RopeScaling;
 /// The kernels models run on, for those who build a context to run one.
 pub use selvedge_tensor as tensor;
 pub use weights::{from_named, named};

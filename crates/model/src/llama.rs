@@ -1,10 +1,12 @@
-//! Llama (Touvron et al. 2023): the listing of its weights and activations, forward and backward.
+//! Llama (Touvron et al. 2023) and its kin: the listing of weights and activations, forward and backward.
+//!
+//! Qwen2 adds biases of queries, keys and values; Qwen3 normalizes every head of queries and keys before it is turned.
 //!
 //! Pre-norm blocks: x + attn_out(attention(rope(qkv(norm_1(x))))), then x + mlp_down(swiglu(gate_up(norm_2(x)))).
 
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 use selvedge_tensor::attention::{self, KvCache};
-use selvedge_tensor::{Context, Real, embedding, linear, rmsnorm, rope, swiglu};
+use selvedge_tensor::{Context, Real, embedding, headnorm, linear, rmsnorm, rope, swiglu};
 
 use crate::architecture::{
     Architecture, Attend, Fold, LossSum, Mode, PackedWeight, PackedWeights, Rows, Storage, Weight, attend,
@@ -14,16 +16,26 @@ use crate::architecture::{
 use crate::config::Config;
 use crate::init::DEVIATION;
 use crate::layout::{Allocator, Carver, Init, Layout, Slot, Span, flat, read};
+use crate::rope_scaling::{RopeScaling, frequencies};
 
 /// Weights of one block, whatever is held for each.
 #[derive(Debug)]
 struct Block<W> {
-    qkv_weight: W,      // ((H + 2·HKV)·D, C)
-    attn_out_weight: W, // (C, H·D)
-    gate_up_weight: W,  // (2F, C)
-    mlp_down_weight: W, // (C, F)
-    norm_1_weight: W,   // (1, C)
-    norm_2_weight: W,   // (1, C)
+    qkv_weight: W,       // ((H + 2·HKV)·D, C)
+    attn_out_weight: W,  // (C, H·D)
+    gate_up_weight: W,   // (2F, C)
+    mlp_down_weight: W,  // (C, F)
+    norm_1_weight: W,    // (1, C)
+    norm_2_weight: W,    // (1, C)
+    qkv_bias: Option<W>, // (1, (H + 2·HKV)·D)
+    qk_norm: Option<QkNorm<W>>,
+}
+
+/// What is held for the norms of heads.
+#[derive(Debug)]
+struct QkNorm<W> {
+    q: W, // (1, D)
+    k: W, // (1, D)
 }
 
 impl<W> Block<W> {
@@ -36,6 +48,8 @@ impl<W> Block<W> {
             mlp_down_weight: f(&self.mlp_down_weight),
             norm_1_weight: f(&self.norm_1_weight),
             norm_2_weight: f(&self.norm_2_weight),
+            qkv_bias: self.qkv_bias.as_ref().map(&mut *f),
+            qk_norm: self.qk_norm.as_ref().map(|norm| QkNorm { q: f(&norm.q), k: f(&norm.k) }),
         }
     }
 }
@@ -72,9 +86,10 @@ impl<W> Params<W> {
 /// Activations inside one block; N = B·T.
 #[derive(Debug)]
 struct BlockActs<A> {
-    norm_1: A,  // (N, C)
-    rstd_1: A,  // (1, N)
-    qkv: A,     // (N, (H + 2·HKV)·D), queries and keys turned
+    norm_1: A, // (N, C)
+    rstd_1: A, // (1, N)
+    qkv: A,    // (N, (H + 2·HKV)·D), queries and keys turned
+    raw: Option<Raw<A>>,
     attn: A,    // (N, H·D)
     lse: A,     // (1, B·H·T)
     mid: A,     // (N, C), the residual stream after attention
@@ -84,12 +99,27 @@ struct BlockActs<A> {
     swiglu: A,  // (N, F)
 }
 
+/// Queries and keys before the norms of heads, and the scales those found.
+#[derive(Debug)]
+struct Raw<A> {
+    q: A,      // (N, H·D)
+    k: A,      // (N, HKV·D)
+    rstd_q: A, // (1, N·H)
+    rstd_k: A, // (1, N·HKV)
+}
+
 impl<A> BlockActs<A> {
     fn map<U>(&self, f: &mut impl FnMut(&A) -> U) -> BlockActs<U> {
         BlockActs {
             norm_1: f(&self.norm_1),
             rstd_1: f(&self.rstd_1),
             qkv: f(&self.qkv),
+            raw: self.raw.as_ref().map(|raw| Raw {
+                q: f(&raw.q),
+                k: f(&raw.k),
+                rstd_q: f(&raw.rstd_q),
+                rstd_k: f(&raw.rstd_k),
+            }),
             attn: f(&self.attn),
             lse: f(&self.lse),
             mid: f(&self.mid),
@@ -159,18 +189,19 @@ pub(crate) struct Llama<T> {
 impl<T: Real> Llama<T> {
     /// The wiring of a validated configuration.
     pub(crate) fn new(config: Config) -> Self {
-        let mut allocator = Allocator::default();
-        let params = listing(&config, &mut allocator);
-        let mut slots = Vec::new();
-        params.map(&mut |slot| slots.push(slot.clone()));
-        let table = rope::Table::new(config.context, config.head_size(), config.rope_theta);
-        Llama { layout: Layout::new(slots, allocator.len()), config, params, table }
+        let (params, layout) = lay_out(&config);
+        let scaling = config.rope_scaling.as_ref();
+        let frequencies = frequencies(config.head_size(), config.rope_theta, scaling);
+        let amplitude = scaling.map_or(1.0, RopeScaling::amplitude);
+        let table = rope::Table::with_frequencies(config.context, &frequencies, amplitude);
+        Llama { layout, config, params, table }
     }
 
     fn plan(&self, batch: usize, time: usize, mode: Mode) -> (Acts<Span>, usize) {
-        let Config { channels: c, hidden: f, heads, vocab, layers, .. } = self.config;
+        let Config { channels: c, hidden: f, heads, kv_heads, vocab, layers, .. } = self.config;
         let n = batch * time;
-        let qkv = self.config.attention(batch, time).qkv_cols();
+        let shape = self.config.attention(batch, time);
+        let (qkv, q, k) = (shape.qkv_cols(), shape.query_cols(), shape.kv_cols());
         let mut allocator = Allocator::default();
         let mut span = |rows, cols| allocator.span(rows, cols);
         let head_rows = mode.head_rows(n);
@@ -181,7 +212,13 @@ impl<T: Real> Llama<T> {
                     norm_1: span(n, c),
                     rstd_1: span(1, n),
                     qkv: span(n, qkv),
-                    attn: span(n, c),
+                    raw: self.config.qk_norm.then(|| Raw {
+                        q: span(n, q),
+                        k: span(n, k),
+                        rstd_q: span(1, n * heads),
+                        rstd_k: span(1, n * kv_heads),
+                    }),
+                    attn: span(n, q),
                     lse: span(1, n * heads),
                     mid: span(n, c),
                     norm_2: span(n, c),
@@ -198,7 +235,7 @@ impl<T: Real> Llama<T> {
             back: mode.has_backward().then(|| Back {
                 dnorm: span(n, c),
                 dqkv: span(n, qkv),
-                dattn: span(n, c),
+                dattn: span(n, q),
                 dswiglu: span(n, f),
                 dgate_up: span(n, 2 * f),
             }),
@@ -256,7 +293,13 @@ impl<T: Real> Llama<T> {
     ) {
         let eps = self.config.norm_eps;
         rmsnorm::forward(cx, a.norm_1.view_mut(), flat(&mut a.rstd_1), x, p.norm_1_weight.row(), eps);
-        linear::forward(cx, a.qkv.view_mut(), a.norm_1.view(), p.qkv_weight.operand(), None);
+        let b = p.qkv_bias.as_ref().map(Weight::row);
+        linear::forward(cx, a.qkv.view_mut(), a.norm_1.view(), p.qkv_weight.operand(), b);
+        if let (Some(norm), Some(raw)) = (&p.qk_norm, &mut a.raw) {
+            let (q, k) = queries_and_keys(&mut a.qkv, shape);
+            headnorm::forward(cx, q, raw.q.view_mut(), flat(&mut raw.rstd_q), norm.q.row(), eps);
+            headnorm::forward(cx, k, raw.k.view_mut(), flat(&mut raw.rstd_k), norm.k.row(), eps);
+        }
         let turned = a.qkv.slice_mut(s![.., ..shape.query_cols() + shape.kv_cols()]);
         rope::forward(cx, turned, &self.table, shape.time, keys.first());
         attend(cx, a.attn.view_mut(), &mut a.lse, a.qkv.view(), shape, keys);
@@ -303,8 +346,13 @@ impl<T: Real> Llama<T> {
         );
         let turned = dqkv.slice_mut(s![.., ..shape.query_cols() + shape.kv_cols()]);
         rope::backward(cx, turned, &self.table, shape.time, 0);
-        let dw = (&mut d.qkv_weight, fold);
-        linear_backward(cx, dnorm.view_mut(), dw, None, dqkv.view(), a.norm_1.view(), &p.qkv_weight);
+        if let (Some(norm), Some(d), Some(raw)) = (&p.qk_norm, &mut d.qk_norm, &a.raw) {
+            let (dq, dk) = queries_and_keys(dqkv, shape);
+            headnorm::backward(cx, dk, d.k.row_mut(0), raw.k.view(), read(&raw.rstd_k), norm.k.row());
+            headnorm::backward(cx, dq, d.q.row_mut(0), raw.q.view(), read(&raw.rstd_q), norm.q.row());
+        }
+        let (dw, db) = ((&mut d.qkv_weight, fold), d.qkv_bias.as_mut());
+        linear_backward(cx, dnorm.view_mut(), dw, db, dqkv.view(), a.norm_1.view(), &p.qkv_weight);
         let (dw, w) = (d.norm_1_weight.row_mut(0), p.norm_1_weight.row());
         rmsnorm::backward(cx, dres.view_mut(), dw, dnorm.view(), x, w, read(&a.rstd_1));
     }
@@ -419,10 +467,33 @@ impl<T: Real> Architecture<T> for Llama<T> {
     }
 }
 
+/// Where the weights of a validated configuration lie.
+pub(crate) fn layout(config: &Config) -> Layout {
+    lay_out(config).1
+}
+
+fn lay_out(config: &Config) -> (Params<Slot>, Layout) {
+    let mut allocator = Allocator::default();
+    let params = listing(config, &mut allocator);
+    let mut slots = Vec::new();
+    params.map(&mut |slot| slots.push(slot.clone()));
+    (params, Layout::new(slots, allocator.len()))
+}
+
+/// The columns of queries and those of keys.
+fn queries_and_keys<'a, T>(
+    qkv: &'a mut ArrayViewMut2<'_, T>,
+    shape: &attention::Shape,
+) -> (ArrayViewMut2<'a, T>, ArrayViewMut2<'a, T>) {
+    let q = shape.query_cols();
+    qkv.multi_slice_mut((s![.., ..q], s![.., q..q + shape.kv_cols()]))
+}
+
 /// Names, shapes and starts of all weights.
 fn listing(config: &Config, list: &mut Allocator) -> Params<Slot> {
     let Config { channels: c, hidden: f, vocab, layers, .. } = *config;
-    let qkv = config.attention(1, 1).qkv_cols();
+    let shape = config.attention(1, 1);
+    let (qkv, q, d) = (shape.qkv_cols(), shape.query_cols(), shape.head_size);
     // What is added to the residual stream starts smaller, by the number of additions.
     let narrow = DEVIATION / (2.0 * layers as f64).sqrt();
     Params {
@@ -432,11 +503,16 @@ fn listing(config: &Config, list: &mut Allocator) -> Params<Slot> {
                 let name = |field: &str| format!("block.{l}.{field}");
                 Block {
                     qkv_weight: list.matrix(name("qkv.weight"), qkv, c, DEVIATION),
-                    attn_out_weight: list.matrix(name("attn_out.weight"), c, c, narrow),
+                    attn_out_weight: list.matrix(name("attn_out.weight"), c, q, narrow),
                     gate_up_weight: list.matrix(name("gate_up.weight"), 2 * f, c, DEVIATION),
                     mlp_down_weight: list.matrix(name("mlp_down.weight"), c, f, narrow),
                     norm_1_weight: list.vector(name("norm_1.weight"), c, Init::Ones),
                     norm_2_weight: list.vector(name("norm_2.weight"), c, Init::Ones),
+                    qkv_bias: config.qkv_bias.then(|| list.vector(name("qkv.bias"), qkv, Init::Zeros)),
+                    qk_norm: config.qk_norm.then(|| QkNorm {
+                        q: list.vector(name("q_norm.weight"), d, Init::Ones),
+                        k: list.vector(name("k_norm.weight"), d, Init::Ones),
+                    }),
                 }
             })
             .collect(),

@@ -15,6 +15,7 @@ pub mod cross_entropy;
 pub mod embedding;
 pub mod gelu;
 pub mod global_norm;
+pub mod headnorm;
 pub mod layernorm;
 pub mod linear;
 pub mod matmul;

@@ -82,7 +82,8 @@ pub fn backward<T: Real>(
 }
 
 dispatch! {
-    fn forward_row<T>(y: &mut [T], x: &[T], w: &[T], epsilon: T) -> T = forward_row_body;
+    /// y = x · rstd · w, and rstd.
+    pub(crate) fn forward_row<T>(y: &mut [T], x: &[T], w: &[T], epsilon: T) -> T = forward_row_body;
 }
 dispatch! {
     fn backward_row<T>(dx: &mut [T], dy: &[T], x: &[T], w: &[T], rstd: T) = backward_row_body;

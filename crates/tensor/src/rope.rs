@@ -16,21 +16,34 @@ pub struct Table<T> {
     sin: Array2<T>,
 }
 
+/// The plain frequencies of heads of size `head_size`, in radians a position: θ^(−2i/D) for each of the D/2 pairs, with
+/// base θ = `theta`.
+///
+/// # Panics
+/// If `head_size` is odd.
+pub fn frequencies(head_size: usize, theta: f64) -> Vec<f64> {
+    assert_eq!(head_size % 2, 0, "rope needs an even head size");
+    (0..head_size / 2).map(|i| libm::pow(theta, -((2 * i) as f64) / head_size as f64)).collect()
+}
+
 impl<T: Real> Table<T> {
     /// A table for `context` positions of heads of size `head_size`, base θ = `theta`.
     ///
     /// # Panics
     /// If `head_size` is odd.
     pub fn new(context: usize, head_size: usize, theta: f64) -> Self {
-        assert_eq!(head_size % 2, 0, "rope needs an even head size");
+        Table::with_frequencies(context, &frequencies(head_size, theta), 1.0)
+    }
+
+    /// A table for `context` positions that turns pair i by position · `frequencies[i]` and makes it `amplitude` times as
+    /// long; heads have twice as many elements.
+    pub fn with_frequencies(context: usize, frequencies: &[f64], amplitude: f64) -> Self {
+        let angle = |(position, i): (usize, usize)| position as f64 * frequencies[i];
+        let shape = (context, frequencies.len());
         // Software sine and cosine: the machine's libm must not choose the bits.
-        let angle = |(position, i): (usize, usize)| {
-            position as f64 * libm::pow(theta, -((2 * i) as f64) / head_size as f64)
-        };
-        let shape = (context, head_size / 2);
         Table {
-            cos: Array2::from_shape_fn(shape, |at| T::from_f64(libm::cos(angle(at)))),
-            sin: Array2::from_shape_fn(shape, |at| T::from_f64(libm::sin(angle(at)))),
+            cos: Array2::from_shape_fn(shape, |at| T::from_f64(amplitude * libm::cos(angle(at)))),
+            sin: Array2::from_shape_fn(shape, |at| T::from_f64(amplitude * libm::sin(angle(at)))),
         }
     }
 
@@ -61,7 +74,8 @@ pub fn forward<T: Real>(
     turn(cx, x, table, time, first, false);
 }
 
-/// Turns the gradient back in place: the transpose of a rotation is the rotation by the opposite angle.
+/// Turns the gradient back in place: the transpose of a rotation is the rotation by the opposite angle, and that of an
+/// amplitude is itself.
 ///
 /// # Panics
 /// As [`forward`].
@@ -135,7 +149,7 @@ mod tests {
         fn backward_agrees_with_differences(
             (b, t, heads, half) in (1usize..3, 1usize..6, 1usize..4, 1usize..9), seed in any::<u64>(),
         ) {
-            let table = Table::new(8, 2 * half, 10_000.0);
+            let table = Table::with_frequencies(8, &frequencies(2 * half, 10_000.0), 1.5);
             let shape = (b * t, heads * 2 * half);
             let (x, dy) = (random(seed, shape), random(seed ^ 3, shape));
             let mut dx = dy.clone();

@@ -40,12 +40,17 @@ LLAMA = dict(
     arch="llama", vocab=61, context=16, layers=2, heads=4, kv_heads=2, channels=32, hidden=44,
     norm_eps=1e-5, rope_theta=10000.0, activation="silu", tied=True,
 )  # fmt: skip
+QWEN = LLAMA | dict(layers=1, channels=24, hidden=37)
+LLAMA3 = dict(kind="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=3.0, original_context=8)
 # Name, config, rows, tokens a row, seed.
 MODELS = [
     ("gpt2_tiny", GPT2, 2, 11, 1),
     ("gpt2_untied", GPT2 | dict(layers=1, activation="gelu", tied=False), 2, 11, 2),
     ("llama_tiny", LLAMA, 2, 13, 3),
     ("llama_untied", LLAMA | dict(layers=1, heads=3, kv_heads=1, channels=30, hidden=41, tied=False), 2, 13, 4),
+    ("llama3_tiny", LLAMA | dict(layers=1, rope_scaling=LLAMA3), 2, 13, 6),
+    ("qwen2_tiny", QWEN | dict(qkv_bias=True, rope_scaling=dict(kind="linear", factor=2.0)), 2, 13, 7),
+    ("qwen3_tiny", QWEN | dict(qk_norm=True, head_size=10, tied=False), 2, 13, 8),
 ]
 
 

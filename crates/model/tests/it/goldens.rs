@@ -36,7 +36,9 @@ fn difference(got: &[f32], want: &[f32]) -> f32 {
 
 #[test]
 fn models_agree_with_pytorch() {
-    for name in ["gpt2_tiny", "gpt2_untied", "llama_tiny", "llama_untied"] {
+    let names =
+        ["gpt2_tiny", "gpt2_untied", "llama_tiny", "llama_untied", "llama3_tiny", "qwen2_tiny", "qwen3_tiny"];
+    for name in names {
         let config: Config =
             serde_json::from_slice(&std::fs::read(golden(&format!("{name}.json"))).unwrap()).unwrap();
         let path = golden(&format!("{name}.safetensors"));

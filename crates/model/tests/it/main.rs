@@ -5,16 +5,36 @@ mod generation;
 mod gguf;
 mod goldens;
 mod gradients;
+mod hf;
 mod one_result;
 
-use selvedge_model::{Architecture, Config, Fold, LossSum, Mode, Rows, build, initialize};
+use selvedge_model::{Architecture, Config, Fold, LossSum, Mode, RopeScaling, Rows, build, initialize};
 use selvedge_tensor::{Context, Real};
 
-/// Small models of both wirings, heads tied and not.
+/// Small models of both wirings, heads tied and not, and with what Qwen and Llama 3 add.
 fn configs() -> Vec<Config> {
     let gpt2 = Config::gpt2(37, 16, 2, 3, 24);
     let llama = Config { kv_heads: 2, hidden: 40, ..Config::llama(37, 16, 2, 4, 32) };
-    vec![Config { tied: false, ..gpt2.clone() }, gpt2, Config { tied: false, ..llama.clone() }, llama]
+    let original_context = 24;
+    let scaling =
+        RopeScaling::Llama3 { factor: 4.0, low_freq_factor: 1.0, high_freq_factor: 3.0, original_context };
+    let yarn = RopeScaling::Yarn {
+        factor: 4.0,
+        attention_factor: 1.2,
+        beta_fast: 2.0,
+        beta_slow: 0.5,
+        truncate: false,
+        original_context,
+    };
+    let wide = Config { head_size: Some(12), rope_scaling: Some(scaling), ..llama.clone() };
+    vec![
+        Config { tied: false, ..gpt2.clone() },
+        gpt2,
+        Config { tied: false, ..llama.clone() },
+        llama.clone(),
+        Config { qkv_bias: true, rope_scaling: Some(yarn), ..llama },
+        Config { qk_norm: true, tied: false, ..wide },
+    ]
 }
 
 /// Deterministic tokens below `vocab`.
