@@ -36,6 +36,7 @@
 //! # Ok::<(), selvedge_tokenizer::Error>(())
 //! ```
 
+mod added;
 mod cache;
 mod decode;
 mod encode;
@@ -44,6 +45,7 @@ mod file;
 mod merge;
 mod pairs;
 mod pretokenize;
+mod published;
 mod tokenizer;
 mod train;
 mod vocab;
@@ -52,6 +54,7 @@ pub use cache::Cache;
 pub use decode::Decoder;
 pub use error::{Error, MergeProblem, SpecialProblem, TokenProblem};
 pub use pretokenize::{Pretokenizer, Split};
+pub use published::GgufVocabulary;
 pub use tokenizer::Tokenizer;
 pub use train::{Progress, Trainer};
 

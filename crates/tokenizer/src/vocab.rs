@@ -1,12 +1,15 @@
 //! The vocabulary: what each id stands for, checked in full when it is put together.
 
+use std::borrow::Cow;
 use std::hash::BuildHasher;
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 
+use crate::added::{Added, AddedTokens};
 use crate::error::{MergeProblem, SpecialProblem, TokenProblem};
 use crate::merge::{Scratch, merge};
-use crate::pairs::PairTable;
+use crate::pairs::{MAX_MERGES, PairTable};
+use crate::published::{Gap, Published, nfc};
 use crate::{END_OF_TEXT, Error, MAX_TOKEN_BYTES, MAX_VOCABULARY, TokenId};
 
 /// Most pairs that a list of ranks may give rise to: four times what the largest published vocabularies need.
@@ -14,28 +17,39 @@ const MAX_PAIRS: usize = 1 << 24;
 
 /// Ids, their bytes, and which of them merge. Immutable.
 ///
-/// Invariants: every byte has a token; ids are below `MAX_VOCABULARY`; tokens have 1 to `MAX_TOKEN_BYTES` bytes, and
-/// ordinary tokens differ in their bytes.
+/// Invariants: every byte has a token, unless `gap` says what becomes of the others; ids are below `MAX_VOCABULARY`;
+/// tokens have 1 to `MAX_TOKEN_BYTES` bytes, and ordinary tokens differ in their bytes.
 pub(crate) struct Vocab {
     tokens: Arena,
+    /// `NO_TOKEN` for a byte without one.
     byte_ids: [TokenId; 256],
     pairs: PairTable,
-    /// Tokens that merging would not form from their own bytes; only lists of ranks have such, and few.
+    /// What the merge of each rank makes, if a rank is a place in a list and not itself what the merge makes.
+    results: Option<Vec<TokenId>>,
+    /// Tokens that merging would not form from their own bytes, but a whole pretoken is: few, in real vocabularies.
     exceptions: HashMap<Box<[u8]>, TokenId>,
     /// By id.
     specials: Vec<(String, TokenId)>,
+    added: AddedTokens,
+    /// Set if some byte has no token.
+    gap: Option<Gap>,
     end_of_text: TokenId,
     origin: Origin,
 }
 
 /// What the vocabulary was put together from, as its file keeps it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Origin {
     /// Id `b` is the byte `b`, id 256 + i what the i-th pair merges into.
     Merges(Vec<(TokenId, TokenId)>),
     /// Tokens with ids of their own; what merges follows from their bytes.
     Ranks,
+    /// Tokens with ids of their own and a list of merges; without what the other fields of the vocabulary hold.
+    Published(Box<Published>),
 }
+
+/// Stands for the id of a byte that has none.
+pub(crate) const NO_TOKEN: TokenId = TokenId::MAX;
 
 impl Vocab {
     /// Puts together a vocabulary from merges in the order in which they were learnt.
@@ -77,26 +91,79 @@ impl Vocab {
         specials: Vec<(String, TokenId)>,
     ) -> Result<Self, Error> {
         check_size(ranks.len())?;
-        ranks.sort_unstable_by_key(|&(_, id)| id);
-        let mut tokens = Distinct::default();
-        let mut previous = None;
-        for (bytes, id) in &ranks {
-            if previous == Some(*id) {
-                return Err(Error::Token { id: *id, problem: TokenProblem::IdTaken });
-            }
-            previous = Some(*id);
-            tokens.push(bytes, *id)?;
-        }
+        let tokens = Distinct::from_unsorted(&mut ranks)?;
         let pairs = tokens.all_pairs(ranks.iter().map(|(bytes, id)| (bytes.as_slice(), *id)))?;
         let mut vocab = tokens.into_vocab(pairs, specials, Origin::Ranks)?;
         vocab.exceptions = vocab.find_exceptions(&ranks);
         Ok(vocab)
     }
 
+    /// Puts together a vocabulary from tokens and a list of merges.
+    pub(crate) fn from_published(mut published: Published) -> Result<Self, Error> {
+        let mut ordinary = std::mem::take(&mut published.tokens);
+        let merges = std::mem::take(&mut published.merges);
+        let Published { added, unreachable, .. } = &published;
+        check_size(ordinary.len().saturating_add(unreachable.len()).saturating_add(added.len()))?;
+        let tokens = Distinct::from_unsorted(&mut ordinary)?;
+        let (pairs, results) = tokens.ranked_pairs(&merges)?;
+        let mut byte_ids = [NO_TOKEN; 256];
+        for (id, byte) in byte_ids.iter_mut().zip(0..=255) {
+            *id = tokens.find(&[byte]).unwrap_or(NO_TOKEN);
+        }
+        let gap = byte_ids.contains(&NO_TOKEN).then_some(published.gap);
+        check_added(added)?;
+        let arena = overlay(&tokens.arena, added, unreachable)?;
+        let mut vocab = Self {
+            tokens: arena,
+            byte_ids,
+            pairs,
+            results: Some(results),
+            exceptions: HashMap::new(),
+            specials: by_id(added.iter().filter(|token| token.special)),
+            added: AddedTokens::new(added, published.nfc),
+            gap,
+            end_of_text: published.end_of_text,
+            origin: Origin::Ranks,
+        };
+        let around = published.prefix.iter().chain(&published.suffix).chain([&published.end_of_text]);
+        for (position, &id) in around.enumerate() {
+            if vocab.bytes(id).is_none() {
+                return Err(Error::UnknownToken { id, position, vocab_size: vocab.size() });
+            }
+        }
+        if let Some(Gap::Token(id)) = vocab.gap
+            && vocab.bytes(id).is_none()
+        {
+            return Err(Error::UnknownToken { id, position: 0, vocab_size: vocab.size() });
+        }
+        if published.whole {
+            vocab.exceptions = vocab.find_exceptions(&ordinary);
+        }
+        vocab.origin = Origin::Published(Box::new(published));
+        Ok(vocab)
+    }
+
+    /// What [`from_published`](Self::from_published) put this vocabulary together from, given what [`Origin`] keeps of it.
+    pub(crate) fn published(&self, rest: &Published) -> Published {
+        let mut merges: Vec<(TokenId, TokenId, u32)> = self.pairs.iter().collect();
+        merges.sort_unstable_by_key(|&(_, _, rank)| rank);
+        let apart: HashSet<TokenId> = rest.apart().collect();
+        let tokens = (0..self.size() as TokenId)
+            .filter(|id| !apart.contains(id))
+            .filter_map(|id| Some((self.bytes(id)?.to_vec(), id)))
+            .collect();
+        let merges = merges.into_iter().map(|(left, right, _)| (left, right)).collect();
+        Published { tokens, merges, ..rest.clone() }
+    }
+
     fn find_exceptions(&self, ranks: &[(Vec<u8>, TokenId)]) -> HashMap<Box<[u8]>, TokenId> {
         let (mut scratch, mut formed) = (Scratch::default(), Vec::new());
         let mut is_exception = |bytes: &[u8], id: TokenId| {
             formed.clear();
+            // A token with a byte that has none cannot be formed, and as a whole pretoken it is itself.
+            if bytes.iter().any(|&byte| self.byte(byte) == NO_TOKEN) {
+                return true;
+            }
             merge(self, bytes, &mut scratch, &mut formed);
             formed != [id]
         };
@@ -113,7 +180,7 @@ impl Vocab {
         ((id as usize) < self.size()).then(|| self.tokens.get(id as usize)).filter(|bytes| !bytes.is_empty())
     }
 
-    /// The token of a single byte.
+    /// The token of a single byte, or `NO_TOKEN`.
     #[inline]
     pub(crate) fn byte(&self, byte: u8) -> TokenId {
         self.byte_ids[usize::from(byte)]
@@ -130,6 +197,35 @@ impl Vocab {
         &self.pairs
     }
 
+    /// What the merge of each rank makes; `None` if a rank is itself what its merge makes.
+    #[inline]
+    pub(crate) fn results(&self) -> Option<&[TokenId]> {
+        self.results.as_deref()
+    }
+
+    /// The tokens that are found in a text before it is cut.
+    #[inline]
+    pub(crate) fn added(&self) -> &AddedTokens {
+        &self.added
+    }
+
+    /// What becomes of bytes without a token; `None` if every byte has one.
+    #[inline]
+    pub(crate) fn gap(&self) -> Option<Gap> {
+        self.gap
+    }
+
+    /// Whether [`normalize`](Self::normalize) may change a text.
+    #[inline]
+    pub(crate) fn normalizes(&self) -> bool {
+        matches!(&self.origin, Origin::Published(published) if published.nfc)
+    }
+
+    /// The text in the form that tokens are made of.
+    pub(crate) fn normalize<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
+        if self.normalizes() { nfc(text) } else { Cow::Borrowed(text) }
+    }
+
     /// One more than the largest id.
     pub(crate) fn size(&self) -> usize {
         self.tokens.len()
@@ -141,6 +237,14 @@ impl Vocab {
 
     pub(crate) fn end_of_text(&self) -> TokenId {
         self.end_of_text
+    }
+
+    pub(crate) fn prefix(&self) -> &[TokenId] {
+        if let Origin::Published(published) = &self.origin { &published.prefix } else { &[] }
+    }
+
+    pub(crate) fn suffix(&self) -> &[TokenId] {
+        if let Origin::Published(published) = &self.origin { &published.suffix } else { &[] }
     }
 
     pub(crate) fn origin(&self) -> &Origin {
@@ -164,6 +268,18 @@ fn check_size(wanted: usize) -> Result<(), Error> {
 
 /// Checks names that are not yet tied to ids: none empty, too long or twice, and the end of text among them.
 pub(crate) fn check_names<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<(), Error> {
+    let seen = check_distinct(names)?;
+    if seen.contains_key(END_OF_TEXT) {
+        return Ok(());
+    }
+    Err(Error::SpecialToken { name: END_OF_TEXT.into(), problem: SpecialProblem::Missing })
+}
+
+fn check_added(added: &[Added]) -> Result<(), Error> {
+    check_distinct(added.iter().map(|token| token.text.as_str())).map(|_| ())
+}
+
+fn check_distinct<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<HashMap<&'n str, ()>, Error> {
     let error = |name: &str, problem| Err(Error::SpecialToken { name: name.into(), problem });
     let mut seen = HashMap::new();
     for name in names {
@@ -177,7 +293,7 @@ pub(crate) fn check_names<'n>(names: impl IntoIterator<Item = &'n str>) -> Resul
             return error(name, SpecialProblem::Duplicate);
         }
     }
-    if seen.contains_key(END_OF_TEXT) { Ok(()) } else { error(END_OF_TEXT, SpecialProblem::Missing) }
+    Ok(seen)
 }
 
 /// Byte strings one behind the other, found by their number. An unused number has the empty string.
@@ -273,43 +389,121 @@ impl Distinct {
         Ok(pairs)
     }
 
+    /// Tokens in any order, sorted here.
+    fn from_unsorted(tokens: &mut [(Vec<u8>, TokenId)]) -> Result<Self, Error> {
+        tokens.sort_unstable_by_key(|&(_, id)| id);
+        let mut distinct = Self::default();
+        let mut previous = None;
+        for (bytes, id) in tokens {
+            if previous == Some(*id) {
+                return Err(Error::Token { id: *id, problem: TokenProblem::IdTaken });
+            }
+            previous = Some(*id);
+            distinct.push(bytes, *id)?;
+        }
+        Ok(distinct)
+    }
+
+    /// The merges of a list with their places in it, and what each makes. Of two alike the first counts.
+    fn ranked_pairs(&self, merges: &[(TokenId, TokenId)]) -> Result<(PairTable, Vec<TokenId>), Error> {
+        if merges.len() > MAX_MERGES {
+            return Err(Error::TooManyPairs { limit: MAX_MERGES });
+        }
+        let ordinary = |id: TokenId| {
+            let id = id as usize;
+            (id < self.arena.len()).then(|| self.arena.get(id)).filter(|bytes| !bytes.is_empty())
+        };
+        let mut pairs = PairTable::with_capacity(merges.len());
+        let mut results = Vec::with_capacity(merges.len());
+        for (index, &(left, right)) in merges.iter().enumerate() {
+            let error = |problem| Error::Merge { index, left, right, problem };
+            let (Some(first), Some(second)) = (ordinary(left), ordinary(right)) else {
+                return Err(error(MergeProblem::NotOrdinary));
+            };
+            let made = self.find(&[first, second].concat()).ok_or(error(MergeProblem::NoToken))?;
+            if pairs.get(left, right) == PairTable::NONE {
+                pairs.insert(left, right, results.len() as u32);
+                results.push(made);
+            }
+        }
+        Ok((pairs, results))
+    }
+
     fn into_vocab(
         self,
         pairs: PairTable,
-        mut specials: Vec<(String, TokenId)>,
+        specials: Vec<(String, TokenId)>,
         origin: Origin,
     ) -> Result<Vocab, Error> {
-        let mut byte_ids = [0; 256];
+        let mut byte_ids = [NO_TOKEN; 256];
         for (id, byte) in byte_ids.iter_mut().zip(0..=255) {
             *id = self.find(&[byte]).ok_or(Error::MissingByte { byte })?;
         }
         check_names(specials.iter().map(|(name, _)| name.as_str()))?;
-        specials.sort_unstable_by_key(|&(_, id)| id);
-        let tokens = with_specials(&self.arena, &specials)?;
-        let end_of_text = specials.iter().find(|(name, _)| name == END_OF_TEXT).map(|&(_, id)| id);
+        let added: Vec<Added> = specials.into_iter().map(|(text, id)| Added::special(text, id)).collect();
+        let end_of_text = added.iter().find(|token| token.text == END_OF_TEXT).map(|token| token.id);
         let end_of_text = end_of_text.ok_or_else(|| Error::SpecialToken {
             name: END_OF_TEXT.into(),
             problem: SpecialProblem::Missing,
         })?;
-        Ok(Vocab { tokens, byte_ids, pairs, exceptions: HashMap::new(), specials, end_of_text, origin })
+        Ok(Vocab {
+            tokens: overlay(&self.arena, &added, &[])?,
+            byte_ids,
+            pairs,
+            results: None,
+            exceptions: HashMap::new(),
+            specials: by_id(added.iter()),
+            added: AddedTokens::new(&added, false),
+            gap: None,
+            end_of_text,
+            origin,
+        })
     }
 }
 
-/// Lays special tokens, sorted by id, among the ordinary ones.
-fn with_specials(ordinary: &Arena, specials: &[(String, TokenId)]) -> Result<Arena, Error> {
+fn by_id<'a>(added: impl Iterator<Item = &'a Added>) -> Vec<(String, TokenId)> {
+    let mut specials: Vec<(String, TokenId)> = added.map(|token| (token.text.clone(), token.id)).collect();
+    specials.sort_unstable_by_key(|&(_, id)| id);
+    specials
+}
+
+/// Lays added tokens and those that no text gives among the ordinary ones.
+fn overlay(ordinary: &Arena, added: &[Added], unreachable: &[(Vec<u8>, TokenId)]) -> Result<Arena, Error> {
+    enum Source<'a> {
+        Added(&'a Added),
+        Unreachable(TokenId),
+    }
+    use Source::{Added as FromAdded, Unreachable};
     let word = |id: usize| if id < ordinary.len() { ordinary.get(id) } else { &[] };
+    let mut above: Vec<(usize, &[u8], Source<'_>)> = Vec::new();
+    for token in added {
+        let bytes = token.text.as_bytes();
+        let id = token.id as usize;
+        if token.special || !token.ordinary || id >= MAX_VOCABULARY || word(id) != bytes {
+            above.push((id, bytes, FromAdded(token)));
+        }
+    }
+    for (bytes, id) in unreachable {
+        above.push((*id as usize, bytes, Unreachable(*id)));
+    }
+    above.sort_unstable_by_key(|&(id, ..)| id);
     let mut tokens = Arena::default();
-    for (name, id) in specials {
-        let id = *id as usize;
-        let error = |problem| Err(Error::SpecialToken { name: name.clone(), problem });
+    for (id, bytes, source) in above {
+        let error = |special, problem| match &source {
+            FromAdded(token) => Err(Error::SpecialToken { name: token.text.clone(), problem: special }),
+            Unreachable(id) => Err(Error::Token { id: *id, problem }),
+        };
         if id >= MAX_VOCABULARY {
-            return error(SpecialProblem::IdTooLarge);
+            return error(SpecialProblem::IdTooLarge, TokenProblem::IdTooLarge);
         }
         if !word(id).is_empty() || tokens.len() > id {
-            return error(SpecialProblem::IdTaken);
+            return error(SpecialProblem::IdTaken, TokenProblem::IdTaken);
+        }
+        if bytes.len() > MAX_TOKEN_BYTES {
+            return error(SpecialProblem::TooLong, TokenProblem::TooLong);
         }
         (tokens.len()..id).for_each(|before| tokens.push(word(before)));
-        tokens.push(name.as_bytes());
+        tokens.push(bytes);
     }
     (tokens.len()..ordinary.len()).for_each(|behind| tokens.push(word(behind)));
     Ok(tokens)

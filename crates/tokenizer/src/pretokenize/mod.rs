@@ -18,6 +18,7 @@ use std::str::FromStr;
 use gpt2::Gpt2;
 use gpt4::{Cl100k, Gpt4, Published, Qwen2, Qwen35, SeedCoder};
 use o200k::{Gpt4o, O200k, Tekken};
+pub(crate) use spaces::{space_after, space_before};
 
 use crate::Error;
 
