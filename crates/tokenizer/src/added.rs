@@ -20,7 +20,7 @@ pub(crate) struct Added {
     pub(crate) rstrip: bool,
     /// Looked for in the normalized text, after those that are not.
     pub(crate) normalized: bool,
-    /// An ordinary token as well, which merging may form.
+    /// An ordinary token as well, which merging may form, and which stands for that one's bytes.
     pub(crate) ordinary: bool,
 }
 

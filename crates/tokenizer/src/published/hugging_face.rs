@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -146,10 +146,15 @@ fn published(document: Document, end_of_text: Option<&str>) -> Result<Published,
         published.added.push(added(token, &vocab)?);
     }
     let gap_id = unk_token.as_ref().and_then(|text| vocab.get(text)).copied();
-    let apart: HashSet<TokenId> = published.apart().collect();
+    let apart: HashMap<TokenId, String> = published
+        .added
+        .iter()
+        .filter(|token| !token.ordinary)
+        .map(|token| (token.id, token.text.clone()))
+        .collect();
     for (text, &id) in &vocab {
         match bytes::from_text(text).filter(|bytes| !bytes.is_empty()) {
-            _ if apart.contains(&id) => {}
+            _ if apart.get(&id) == Some(text) => {}
             Some(bytes) => published.tokens.push((bytes, id)),
             None => published.unreachable.push((text.as_bytes().into(), id)),
         }
@@ -220,9 +225,8 @@ fn added(token: AddedToken, vocab: &BTreeMap<String, TokenId>) -> Result<Added, 
         return Err(unsupported("option", "single_word"));
     }
     let known = vocab.get(&content).copied();
-    // A token that merging may form stays one, if its text and its bytes are the same.
-    let ordinary =
-        !special && known.is_some() && bytes::from_text(&content).as_deref() == Some(content.as_bytes());
+    // A token that merging may form stays one.
+    let ordinary = !special && known.is_some() && bytes::from_text(&content).is_some();
     Ok(Added { text: content, id: known.unwrap_or(id), special, lstrip, rstrip, normalized, ordinary })
 }
 
