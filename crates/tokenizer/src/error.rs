@@ -219,8 +219,8 @@ pub enum SpecialProblem {
     /// Its id is [`MAX_VOCABULARY`](crate::MAX_VOCABULARY) or more.
     #[error("has an id of {} or more", crate::MAX_VOCABULARY)]
     IdTooLarge,
-    /// It is said to be an ordinary token as well.
-    #[error("is said to be an ordinary token as well, but no ordinary token has its id")]
+    /// It is said to be an ordinary token as well, and is not, or is special.
+    #[error("is said to be an ordinary token as well, but no ordinary token has its id, or it is special")]
     NotOrdinary,
     /// Every vocabulary needs it, and this one has not got it.
     #[error("is missing: every vocabulary needs it, to mark where a document ends")]

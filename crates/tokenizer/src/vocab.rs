@@ -479,9 +479,9 @@ fn overlay(ordinary: &Arena, added: &[Added], unreachable: &[(Vec<u8>, TokenId)]
     for token in added {
         let bytes = token.text.as_bytes();
         let id = token.id as usize;
-        if token.special || !token.ordinary {
+        if !token.ordinary {
             above.push((id, bytes, FromAdded(token)));
-        } else if id >= MAX_VOCABULARY || word(id).is_empty() {
+        } else if token.special || id >= MAX_VOCABULARY || word(id).is_empty() {
             let problem = SpecialProblem::NotOrdinary;
             return Err(Error::SpecialToken { name: token.text.clone(), problem });
         }
