@@ -15,7 +15,7 @@
 //! | 3. merge | `merge`, `pairs` | otherwise joins bytes into tokens, lowest id or rank first: a scan for short pretokens, a heap for long ones |
 //! | decode | `decode` | ids to bytes, all at once or as a stream that never cuts a character |
 //! | train | `train` | counts pretokens on all cores, then learns one merge after another |
-//! | keep | `vocab`, `file` | the checked vocabulary, and its file |
+//! | keep | `vocab`, `distinct`, `file` | the checked vocabulary, and its file |
 //! | published models | `published` | reads the vocabularies of others |
 //!
 //! # What is promised
@@ -45,6 +45,7 @@
 mod added;
 mod cache;
 mod decode;
+mod distinct;
 mod encode;
 mod error;
 mod file;

@@ -135,6 +135,21 @@ fn a_byte_without_a_token_is_left_out_and_nothing_merges_over_it() {
 }
 
 #[test]
+fn a_token_added_by_hand_may_be_one_that_merging_forms() {
+    let tokenizer = changed(|file| {
+        file.token_types[256] = USER_DEFINED;
+        file.tokens[258] = "abc";
+        file.token_types[258] = NORMAL;
+        file.merges = vec!["a b", "ab c"];
+    })
+    .unwrap();
+    let c = u32::from(b'c' - b'!');
+    // In a text it is found before anything is cut, so what could be made of it is not.
+    assert_eq!(tokenizer.encode("abc"), [256, c]);
+    assert_eq!(tokenizer.decode(&[258, 256]).unwrap(), b"abcab");
+}
+
+#[test]
 fn other_models_are_refused_as_such() {
     for (model, shown) in [
         ("llama", "SentencePiece"),

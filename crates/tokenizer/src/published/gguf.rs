@@ -2,7 +2,7 @@
 //!
 //! Source: the keys `tokenizer.ggml.*` of the GGUF specification, and what llama.cpp does with them.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::{Gap, Published, bytes, pretokenizer};
 use crate::added::Added;
@@ -61,11 +61,13 @@ impl Tokenizer {
         let end_of_text = file.eos.ok_or_else(|| Error::NoEndOfText { looked_for: "eos".into() })?;
         let mut published =
             Published { whole: named.whole, gap: Gap::Cut, end_of_text, ..Published::default() };
+        let merges = Merges::parse(file)?;
+        published.merges = merges.pairs;
         for (index, text) in file.tokens.iter().enumerate() {
             let id = TokenId::try_from(index).map_err(|_| too_large(file))?;
-            add_token(&mut published, text, id, file.token_types.get(index).copied().unwrap_or(NORMAL));
+            let kind = file.token_types.get(index).copied().unwrap_or(NORMAL);
+            add_token(&mut published, text, id, kind, merges.tokens.contains(&id));
         }
-        published.merges = merges(file)?;
         if file.add_bos.unwrap_or(named.add_bos) {
             published.prefix.extend(file.bos);
         }
@@ -91,29 +93,47 @@ fn check_model(model: &str) -> Result<(), Error> {
     Err(Error::Unsupported { part: "model", found })
 }
 
-fn add_token(published: &mut Published, text: &str, id: TokenId, kind: i32) {
-    let ordinary =
-        if kind == NORMAL { bytes::from_text(text).filter(|bytes| !bytes.is_empty()) } else { None };
+/// `merged`: whether the token is part of a merge, or what one makes.
+fn add_token(published: &mut Published, text: &str, id: TokenId, kind: i32, merged: bool) {
+    let bytes = || bytes::from_text(text).filter(|bytes| !bytes.is_empty());
+    let ordinary = match kind {
+        NORMAL => bytes(),
+        USER_DEFINED if merged => bytes(),
+        _ => None,
+    };
     match kind {
         UNKNOWN | CONTROL => published.added.push(Added::special(text.into(), id)),
         USER_DEFINED => {
-            published.added.push(Added { special: false, ..Added::special(text.into(), id) });
+            let ordinary = ordinary.is_some();
+            published.added.push(Added { special: false, ordinary, ..Added::special(text.into(), id) });
         }
-        _ => match ordinary {
-            Some(bytes) => published.tokens.push((bytes, id)),
-            // Padding, and entries that are not written as bytes are: nothing that a text is made of.
-            None => published.unreachable.push((text.as_bytes().into(), id)),
-        },
+        // Padding, and entries that are not written as bytes are: nothing that a text is made of.
+        _ if ordinary.is_none() => published.unreachable.push((text.as_bytes().into(), id)),
+        _ => {}
     }
+    published.tokens.extend(ordinary.map(|bytes| (bytes, id)));
 }
 
-fn merges(file: &GgufVocabulary<'_>) -> Result<Vec<(TokenId, TokenId)>, Error> {
-    let ids: HashMap<&str, TokenId> = file.tokens.iter().copied().zip(0..).collect();
-    let parse = |(index, text): (usize, &&str)| {
-        let pair = split_merge(text).and_then(|(left, right)| Some((*ids.get(left)?, *ids.get(right)?)));
-        pair.ok_or_else(|| Error::MergeText { index, text: (*text).into() })
-    };
-    file.merges.iter().enumerate().map(parse).collect()
+struct Merges {
+    pairs: Vec<(TokenId, TokenId)>,
+    /// All tokens that are part of a merge, or what one makes.
+    tokens: HashSet<TokenId>,
+}
+
+impl Merges {
+    fn parse(file: &GgufVocabulary<'_>) -> Result<Self, Error> {
+        let ids: HashMap<&str, TokenId> = file.tokens.iter().copied().zip(0..).collect();
+        let mut merges = Self { pairs: Vec::with_capacity(file.merges.len()), tokens: HashSet::new() };
+        for (index, text) in file.merges.iter().enumerate() {
+            let error = || Error::MergeText { index, text: (*text).into() };
+            let (left, right) = split_merge(text).ok_or_else(error)?;
+            let id = |text: &str| ids.get(text).copied();
+            let (first, second) = id(left).zip(id(right)).ok_or_else(error)?;
+            merges.pairs.push((first, second));
+            merges.tokens.extend([first, second].into_iter().chain(id(&[left, right].concat())));
+        }
+        Ok(merges)
+    }
 }
 
 /// The two tokens of a merge. The first has at least one character, so a blank in front belongs to it.

@@ -39,7 +39,7 @@ pub(crate) enum Pattern {
     MiniCpm5,
 }
 
-/// Regular expressions as tokenizer files write them. Several are ways to write one.
+/// Regular expressions as tokenizer files write them, newlines escaped. Several are ways to write one.
 const PATTERNS: &[(&str, Pattern)] = &[
     (
         r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
@@ -75,7 +75,7 @@ const PATTERNS: &[(&str, Pattern)] = &[
         Pattern::Whole(Pretokenizer::Qwen35),
     ),
     (
-        "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1}| ?[^\\s\\p{L}\\p{N}\r\n]+|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+",
         Pattern::Whole(Pretokenizer::SeedCoder),
     ),
     (
@@ -90,7 +90,6 @@ const PATTERNS: &[(&str, Pattern)] = &[
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
         Pattern::MiniCpm5,
     ),
-    ("[\r\n]", Pattern::Newline),
     (r"[\r\n]", Pattern::Newline),
     (r"\p{N}", Pattern::EachNumber),
     (r"\p{N}{1,3}", Pattern::ThreeNumbers),
@@ -103,7 +102,7 @@ const PATTERNS: &[(&str, Pattern)] = &[
     ("[一-龥ࠀ-一가-\u{d7ff}]+", Pattern::Ideographs),
     ("[一-龥\u{3040}-ゟ゠-ヿ]+", Pattern::Japanese),
     (
-        "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",
+        r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##,
         Pattern::DeepSeekV3,
     ),
 ];
@@ -112,6 +111,8 @@ const DEEPSEEK_CASED: &str = "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶ
 
 impl Pattern {
     pub(crate) fn known(pattern: &str) -> Option<Self> {
+        // Some files have the newlines themselves in place of their escapes.
+        let pattern = pattern.replace('\r', r"\r").replace('\n', r"\n");
         PATTERNS.iter().find(|(known, _)| *known == pattern).map(|&(_, pattern)| pattern)
     }
 }
