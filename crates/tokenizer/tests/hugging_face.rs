@@ -144,6 +144,44 @@ fn a_gap_between_ids_stays_one() {
 }
 
 #[test]
+fn of_two_merges_alike_the_last_counts() {
+    let ids = |merges: Value| {
+        let tokenizer = changed(|it| {
+            it["model"]["vocab"]["bc"] = json!(257);
+            it["model"]["merges"] = merges;
+        });
+        let tokenizer = tokenizer.unwrap();
+        tokenizer
+            .encode("abc")
+            .iter()
+            .map(|&id| tokenizer.token_bytes(id).unwrap().to_vec())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ids(json!(["a b", "b c"])), [b"ab".to_vec(), b"c".to_vec()]);
+    assert_eq!(ids(json!(["a b", "b c", "a b"])), [b"a".to_vec(), b"bc".to_vec()]);
+}
+
+#[test]
+fn a_byte_without_a_token_is_left_out_or_unknown() {
+    let without_x = |unknown: Value, fuse: bool| {
+        changed(|it| {
+            it["model"]["vocab"].as_object_mut().unwrap().remove("x");
+            it["model"]["vocab"]["<unk>"] = json!(290);
+            it["model"]["unk_token"] = unknown;
+            it["model"]["fuse_unk"] = json!(fuse);
+        })
+    };
+    let closed = without_x(json!(null), true).unwrap();
+    assert_eq!(closed.missing_bytes().collect::<Vec<_>>(), b"x");
+    assert_eq!(closed.encode("axxb"), [256], "its neighbours merge");
+    assert_eq!(closed.encode("x"), [0u32; 0]);
+    let [a, b] = [u32::from(b'a' - b'!'), u32::from(b'b' - b'!')];
+    assert_eq!(without_x(json!("<unk>"), false).unwrap().encode("axxb"), [a, 290, 290, b]);
+    let fused = without_x(json!("<unk>"), true).unwrap_err();
+    assert!(matches!(&fused, Error::Unsupported { part: "option", found } if found == "fuse_unk"), "{fused}");
+}
+
+#[test]
 fn other_kinds_are_refused_as_such() {
     let part = |change: fn(&mut Value)| match changed(change).unwrap_err() {
         Error::Unsupported { part, found } => format!("{part}: {found}"),
