@@ -122,10 +122,52 @@ pub enum Error {
         computed: String,
     },
     /// A pretokenizer that this release does not know.
-    #[error("unknown pretokenizer {name:?}: known are gpt2, gpt4 and cl100k")]
+    #[error("unknown pretokenizer {name:?}: known are {}", known_pretokenizers())]
     Pretokenizer {
         /// The name as found.
         name: String,
+    },
+    /// A tokenizer of another kind, or one that does something to texts that this crate does not do.
+    #[error(
+        "the {part} {found:?} is not supported: only byte-level BPE is, with the pretokenizers known here"
+    )]
+    Unsupported {
+        /// Which part of the tokenizer.
+        part: &'static str,
+        /// What it is, or the beginning of it.
+        found: String,
+    },
+    /// A part of a tokenizer file that contradicts the format.
+    #[error("the field {field} of the tokenizer is not as its format says: {found:?}")]
+    Field {
+        /// Which field.
+        field: &'static str,
+        /// What it holds, or the beginning of it.
+        found: String,
+    },
+    /// A merge of something that is no token.
+    #[error("merge {index}, {text:?}, is not of two tokens of the vocabulary")]
+    MergeText {
+        /// Its place in the list, from 0.
+        index: usize,
+        /// As the file has it.
+        text: String,
+    },
+    /// As many tokens as types of tokens are needed.
+    #[error("the vocabulary has {tokens} tokens, but {types} types of tokens")]
+    TokenTypes {
+        /// How many tokens there are.
+        tokens: usize,
+        /// How many types there are.
+        types: usize,
+    },
+    /// The vocabulary does not say which token ends a text.
+    #[error(
+        "which token ends a text is not known: name one that the vocabulary has (looked for {looked_for})"
+    )]
+    NoEndOfText {
+        /// What was looked for.
+        looked_for: String,
     },
     /// Larger than any real tokenizer file.
     #[error("{bytes} bytes are too many for a tokenizer file: the limit is {limit}")]
@@ -155,6 +197,10 @@ pub enum Error {
     },
 }
 
+fn known_pretokenizers() -> String {
+    crate::Pretokenizer::all().map(crate::Pretokenizer::name).collect::<Vec<_>>().join(", ")
+}
+
 /// What is wrong with a special token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SpecialProblem {
@@ -173,6 +219,9 @@ pub enum SpecialProblem {
     /// Its id is [`MAX_VOCABULARY`](crate::MAX_VOCABULARY) or more.
     #[error("has an id of {} or more", crate::MAX_VOCABULARY)]
     IdTooLarge,
+    /// It is said to be an ordinary token as well, and is not, or is special.
+    #[error("is said to be an ordinary token as well, but no ordinary token has its id, or it is special")]
+    NotOrdinary,
     /// Every vocabulary needs it, and this one has not got it.
     #[error("is missing: every vocabulary needs it, to mark where a document ends")]
     Missing,
@@ -213,4 +262,10 @@ pub enum MergeProblem {
     /// Its token exists already.
     #[error("makes the same bytes as token {0}")]
     Duplicate(TokenId),
+    /// It uses a token that is special, or not made of bytes, or not there.
+    #[error("uses what is not an ordinary token")]
+    NotOrdinary,
+    /// The bytes of both together are not a token.
+    #[error("makes bytes that are not a token")]
+    NoToken,
 }

@@ -2,24 +2,30 @@
 //!
 //! A [`Tokenizer`] turns text into token ids and back, without loss for any bytes. It is immutable and `Send + Sync`: every
 //! method takes `&self`, there is no lock and no hidden global, and a clone is one reference count. It is trained by a
-//! [`Trainer`], loaded from its own file format, or built from a published list of ranks.
+//! [`Trainer`], loaded from its own file format, built from a published list of ranks, or read from what published models
+//! come with: a `tokenizer.json` ([`Tokenizer::from_hugging_face`]) or a GGUF file ([`Tokenizer::from_gguf`]).
 //!
 //! # Stages
 //!
 //! | stage | modules | what it does |
 //! | --- | --- | --- |
+//! | 0. added tokens | `added` | for published models: finds tokens with names in the text, before anything is cut |
 //! | 1. pretokenize | `pretokenize` | cuts text into pretokens: words, numbers, signs, blanks; hand-written, no regex |
 //! | 2. look up | `cache` | a bounded table, one per caller, answers for short pretokens met before |
-//! | 3. merge | `merge`, `pairs` | otherwise joins bytes into tokens, lowest id first: a scan for short pretokens, a heap for long ones |
+//! | 3. merge | `merge`, `pairs` | otherwise joins bytes into tokens, lowest id or rank first: a scan for short pretokens, a heap for long ones |
 //! | decode | `decode` | ids to bytes, all at once or as a stream that never cuts a character |
 //! | train | `train` | counts pretokens on all cores, then learns one merge after another |
-//! | keep | `vocab`, `file` | the checked vocabulary, and its file |
+//! | keep | `vocab`, `distinct`, `file` | the checked vocabulary, and its file |
+//! | published models | `published` | reads the vocabularies of others |
 //!
 //! # What is promised
 //!
-//! - `decode(encode(text)) == text` for any bytes, and encoding never fails.
+//! - Encoding never fails, and `decode(encode(text)) == text` for any bytes. Published models may break the latter as their
+//!   makers' own tokenizers do: where a vocabulary lacks a byte ([`Tokenizer::missing_bytes`]), where a text is normalized
+//!   first (Qwen's), where an added token takes the blanks beside it.
 //! - Special tokens never come out of ordinary text: `<|endoftext|>` typed by a user is encoded as those 13 characters.
-//!   Programs put [`Tokenizer::special`] ids where they want them.
+//!   Programs put [`Tokenizer::special`] ids where they want them, or call [`Tokenizer::encode_with_specials`] for a prompt
+//!   made from a template. (One exception: a published vocabulary may have a token for bytes that it lacks.)
 //! - The same documents give the same tokenizer, in whatever order and on however many threads they are counted; encoding
 //!   a batch gives what encoding one by one gives.
 //! - Work is at most `n log n` in the length of a text, whatever the text; memory per caller is bounded.
@@ -36,14 +42,17 @@
 //! # Ok::<(), selvedge_tokenizer::Error>(())
 //! ```
 
+mod added;
 mod cache;
 mod decode;
+mod distinct;
 mod encode;
 mod error;
 mod file;
 mod merge;
 mod pairs;
 mod pretokenize;
+mod published;
 mod tokenizer;
 mod train;
 mod vocab;
@@ -52,6 +61,7 @@ pub use cache::Cache;
 pub use decode::Decoder;
 pub use error::{Error, MergeProblem, SpecialProblem, TokenProblem};
 pub use pretokenize::{Pretokenizer, Split};
+pub use published::GgufVocabulary;
 pub use tokenizer::Tokenizer;
 pub use train::{Progress, Trainer};
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::vocab::Vocab;
+use crate::vocab::{NO_TOKEN, Vocab};
 use crate::{Error, Pretokenizer, TokenId};
 
 /// Byte-level BPE: turns bytes into token ids and back.
@@ -78,9 +78,26 @@ impl Tokenizer {
         self.vocab.specials().iter().map(|(name, id)| (name.as_str(), *id))
     }
 
-    /// The id of `<|endoftext|>`, which stands between documents.
+    /// The token that ends a text and stands between documents: `<|endoftext|>`, or what a published model has instead.
     pub fn end_of_text(&self) -> TokenId {
         self.vocab.end_of_text()
+    }
+
+    /// The tokens that a published model expects before a text, such as one that marks the beginning. Encoding does not put
+    /// them there.
+    pub fn prefix(&self) -> &[TokenId] {
+        self.vocab.prefix()
+    }
+
+    /// The tokens that a published model expects behind a text; seldom any. Encoding does not put them there.
+    pub fn suffix(&self) -> &[TokenId] {
+        self.vocab.suffix()
+    }
+
+    /// Bytes that the vocabulary has no token for: encoding leaves them out, or gives the token for what is unknown. Many
+    /// published vocabularies lack bytes that UTF-8 never has, some a few control characters; others have none.
+    pub fn missing_bytes(&self) -> impl Iterator<Item = u8> {
+        (0..=255).filter(|&byte| self.vocab.byte(byte) == NO_TOKEN)
     }
 }
 

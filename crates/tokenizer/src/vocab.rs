@@ -1,41 +1,52 @@
 //! The vocabulary: what each id stands for, checked in full when it is put together.
 
-use std::hash::BuildHasher;
+use std::borrow::Cow;
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::{HashMap, HashSet};
 
-use crate::error::{MergeProblem, SpecialProblem, TokenProblem};
+use crate::added::{Added, AddedTokens};
+use crate::distinct::{Arena, Distinct, overlay};
+use crate::error::{MergeProblem, SpecialProblem};
 use crate::merge::{Scratch, merge};
 use crate::pairs::PairTable;
+use crate::published::{Gap, Published, nfc};
 use crate::{END_OF_TEXT, Error, MAX_TOKEN_BYTES, MAX_VOCABULARY, TokenId};
-
-/// Most pairs that a list of ranks may give rise to: four times what the largest published vocabularies need.
-const MAX_PAIRS: usize = 1 << 24;
 
 /// Ids, their bytes, and which of them merge. Immutable.
 ///
-/// Invariants: every byte has a token; ids are below `MAX_VOCABULARY`; tokens have 1 to `MAX_TOKEN_BYTES` bytes, and
-/// ordinary tokens differ in their bytes.
+/// Invariants: every byte has a token, unless `gap` says what becomes of the others; ids are below `MAX_VOCABULARY`;
+/// tokens have 1 to `MAX_TOKEN_BYTES` bytes, and ordinary tokens differ in their bytes.
 pub(crate) struct Vocab {
     tokens: Arena,
+    /// `NO_TOKEN` for a byte without one.
     byte_ids: [TokenId; 256],
     pairs: PairTable,
-    /// Tokens that merging would not form from their own bytes; only lists of ranks have such, and few.
+    /// What the merge of each rank makes, if a rank is a place in a list and not itself what the merge makes.
+    results: Option<Vec<TokenId>>,
+    /// Tokens that merging would not form from their own bytes, but a whole pretoken is: few, in real vocabularies.
     exceptions: HashMap<Box<[u8]>, TokenId>,
     /// By id.
     specials: Vec<(String, TokenId)>,
+    added: AddedTokens,
+    /// Set if some byte has no token.
+    gap: Option<Gap>,
     end_of_text: TokenId,
     origin: Origin,
 }
 
 /// What the vocabulary was put together from, as its file keeps it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Origin {
     /// Id `b` is the byte `b`, id 256 + i what the i-th pair merges into.
     Merges(Vec<(TokenId, TokenId)>),
     /// Tokens with ids of their own; what merges follows from their bytes.
     Ranks,
+    /// Tokens with ids of their own and a list of merges; without what the other fields of the vocabulary hold.
+    Published(Box<Published>),
 }
+
+/// Stands for the id of a byte that has none.
+pub(crate) const NO_TOKEN: TokenId = TokenId::MAX;
 
 impl Vocab {
     /// Puts together a vocabulary from merges in the order in which they were learnt.
@@ -77,26 +88,79 @@ impl Vocab {
         specials: Vec<(String, TokenId)>,
     ) -> Result<Self, Error> {
         check_size(ranks.len())?;
-        ranks.sort_unstable_by_key(|&(_, id)| id);
-        let mut tokens = Distinct::default();
-        let mut previous = None;
-        for (bytes, id) in &ranks {
-            if previous == Some(*id) {
-                return Err(Error::Token { id: *id, problem: TokenProblem::IdTaken });
-            }
-            previous = Some(*id);
-            tokens.push(bytes, *id)?;
-        }
+        let tokens = Distinct::from_unsorted(&mut ranks)?;
         let pairs = tokens.all_pairs(ranks.iter().map(|(bytes, id)| (bytes.as_slice(), *id)))?;
         let mut vocab = tokens.into_vocab(pairs, specials, Origin::Ranks)?;
         vocab.exceptions = vocab.find_exceptions(&ranks);
         Ok(vocab)
     }
 
+    /// Puts together a vocabulary from tokens and a list of merges.
+    pub(crate) fn from_published(mut published: Published) -> Result<Self, Error> {
+        let mut ordinary = std::mem::take(&mut published.tokens);
+        let merges = std::mem::take(&mut published.merges);
+        let Published { added, unreachable, .. } = &published;
+        check_size(ordinary.len().saturating_add(unreachable.len()).saturating_add(added.len()))?;
+        let tokens = Distinct::from_unsorted(&mut ordinary)?;
+        let (pairs, results) = tokens.ranked_pairs(&merges)?;
+        let mut byte_ids = [NO_TOKEN; 256];
+        for (id, byte) in byte_ids.iter_mut().zip(0..=255) {
+            *id = tokens.find(&[byte]).unwrap_or(NO_TOKEN);
+        }
+        let gap = byte_ids.contains(&NO_TOKEN).then_some(published.gap);
+        check_added(added)?;
+        let arena = overlay(&tokens.arena, added, unreachable)?;
+        let mut vocab = Self {
+            tokens: arena,
+            byte_ids,
+            pairs,
+            results: Some(results),
+            exceptions: HashMap::new(),
+            specials: by_id(added.iter().filter(|token| token.special)),
+            added: AddedTokens::new(added, published.nfc),
+            gap,
+            end_of_text: published.end_of_text,
+            origin: Origin::Ranks,
+        };
+        let around = published.prefix.iter().chain(&published.suffix).chain([&published.end_of_text]);
+        for (position, &id) in around.enumerate() {
+            if vocab.bytes(id).is_none() {
+                return Err(Error::UnknownToken { id, position, vocab_size: vocab.size() });
+            }
+        }
+        if let Some(Gap::Token(id)) = vocab.gap
+            && vocab.bytes(id).is_none()
+        {
+            return Err(Error::UnknownToken { id, position: 0, vocab_size: vocab.size() });
+        }
+        if published.whole {
+            vocab.exceptions = vocab.find_exceptions(&ordinary);
+        }
+        vocab.origin = Origin::Published(Box::new(published));
+        Ok(vocab)
+    }
+
+    /// What [`from_published`](Self::from_published) put this vocabulary together from, given what [`Origin`] keeps of it.
+    pub(crate) fn published(&self, rest: &Published) -> Published {
+        let mut merges: Vec<(TokenId, TokenId, u32)> = self.pairs.iter().collect();
+        merges.sort_unstable_by_key(|&(_, _, rank)| rank);
+        let apart: HashSet<TokenId> = rest.apart().collect();
+        let tokens = (0..self.size() as TokenId)
+            .filter(|id| !apart.contains(id))
+            .filter_map(|id| Some((self.bytes(id)?.to_vec(), id)))
+            .collect();
+        let merges = merges.into_iter().map(|(left, right, _)| (left, right)).collect();
+        Published { tokens, merges, ..rest.clone() }
+    }
+
     fn find_exceptions(&self, ranks: &[(Vec<u8>, TokenId)]) -> HashMap<Box<[u8]>, TokenId> {
         let (mut scratch, mut formed) = (Scratch::default(), Vec::new());
         let mut is_exception = |bytes: &[u8], id: TokenId| {
             formed.clear();
+            // A token with a byte that has none cannot be formed, and as a whole pretoken it is itself.
+            if bytes.iter().any(|&byte| self.byte(byte) == NO_TOKEN) {
+                return true;
+            }
             merge(self, bytes, &mut scratch, &mut formed);
             formed != [id]
         };
@@ -113,7 +177,7 @@ impl Vocab {
         ((id as usize) < self.size()).then(|| self.tokens.get(id as usize)).filter(|bytes| !bytes.is_empty())
     }
 
-    /// The token of a single byte.
+    /// The token of a single byte, or `NO_TOKEN`.
     #[inline]
     pub(crate) fn byte(&self, byte: u8) -> TokenId {
         self.byte_ids[usize::from(byte)]
@@ -130,6 +194,35 @@ impl Vocab {
         &self.pairs
     }
 
+    /// What the merge of each rank makes; `None` if a rank is itself what its merge makes.
+    #[inline]
+    pub(crate) fn results(&self) -> Option<&[TokenId]> {
+        self.results.as_deref()
+    }
+
+    /// The tokens that are found in a text before it is cut.
+    #[inline]
+    pub(crate) fn added(&self) -> &AddedTokens {
+        &self.added
+    }
+
+    /// What becomes of bytes without a token; `None` if every byte has one.
+    #[inline]
+    pub(crate) fn gap(&self) -> Option<Gap> {
+        self.gap
+    }
+
+    /// Whether [`normalize`](Self::normalize) may change a text.
+    #[inline]
+    pub(crate) fn normalizes(&self) -> bool {
+        matches!(&self.origin, Origin::Published(published) if published.nfc)
+    }
+
+    /// The text in the form that tokens are made of.
+    pub(crate) fn normalize<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
+        if self.normalizes() { nfc(text) } else { Cow::Borrowed(text) }
+    }
+
     /// One more than the largest id.
     pub(crate) fn size(&self) -> usize {
         self.tokens.len()
@@ -141,6 +234,14 @@ impl Vocab {
 
     pub(crate) fn end_of_text(&self) -> TokenId {
         self.end_of_text
+    }
+
+    pub(crate) fn prefix(&self) -> &[TokenId] {
+        if let Origin::Published(published) = &self.origin { &published.prefix } else { &[] }
+    }
+
+    pub(crate) fn suffix(&self) -> &[TokenId] {
+        if let Origin::Published(published) = &self.origin { &published.suffix } else { &[] }
     }
 
     pub(crate) fn origin(&self) -> &Origin {
@@ -164,6 +265,18 @@ fn check_size(wanted: usize) -> Result<(), Error> {
 
 /// Checks names that are not yet tied to ids: none empty, too long or twice, and the end of text among them.
 pub(crate) fn check_names<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<(), Error> {
+    let seen = check_distinct(names)?;
+    if seen.contains_key(END_OF_TEXT) {
+        return Ok(());
+    }
+    Err(Error::SpecialToken { name: END_OF_TEXT.into(), problem: SpecialProblem::Missing })
+}
+
+fn check_added(added: &[Added]) -> Result<(), Error> {
+    check_distinct(added.iter().map(|token| token.text.as_str())).map(|_| ())
+}
+
+fn check_distinct<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<HashMap<&'n str, ()>, Error> {
     let error = |name: &str, problem| Err(Error::SpecialToken { name: name.into(), problem });
     let mut seen = HashMap::new();
     for name in names {
@@ -177,140 +290,44 @@ pub(crate) fn check_names<'n>(names: impl IntoIterator<Item = &'n str>) -> Resul
             return error(name, SpecialProblem::Duplicate);
         }
     }
-    if seen.contains_key(END_OF_TEXT) { Ok(()) } else { error(END_OF_TEXT, SpecialProblem::Missing) }
-}
-
-/// Byte strings one behind the other, found by their number. An unused number has the empty string.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Arena {
-    bytes: Vec<u8>,
-    /// At most `MAX_VOCABULARY * MAX_TOKEN_BYTES` = 2²⁹ bytes in all.
-    ends: Vec<u32>,
-}
-
-impl Arena {
-    pub(crate) fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    #[inline]
-    pub(crate) fn get(&self, index: usize) -> &[u8] {
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        &self.bytes[start as usize..self.ends[index] as usize]
-    }
-
-    /// Appends a string under the next number.
-    fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-        self.ends.push(self.bytes.len() as u32);
-    }
-
-    /// Leaves numbers below `len` unused.
-    fn skip_to(&mut self, len: usize) {
-        self.ends.resize(len.max(self.ends.len()), self.bytes.len() as u32);
-    }
-}
-
-/// Tokens with distinct bytes, found by their bytes. Ids come in increasing order.
-#[derive(Default)]
-pub(crate) struct Distinct {
-    pub(crate) arena: Arena,
-    ids: HashTable<TokenId>,
-    hasher: DefaultHashBuilder,
+    Ok(seen)
 }
 
 impl Distinct {
-    pub(crate) fn find(&self, bytes: &[u8]) -> Option<TokenId> {
-        let hash = self.hasher.hash_one(bytes);
-        self.ids.find(hash, |&id| self.arena.get(id as usize) == bytes).copied()
-    }
-
-    /// Adds a token; `id` is above all ids before.
-    pub(crate) fn push(&mut self, bytes: &[u8], id: TokenId) -> Result<(), Error> {
-        let error = |problem| Err(Error::Token { id, problem });
-        if id as usize >= MAX_VOCABULARY {
-            return error(TokenProblem::IdTooLarge);
-        }
-        if bytes.is_empty() {
-            return error(TokenProblem::Empty);
-        }
-        if bytes.len() > MAX_TOKEN_BYTES {
-            return error(TokenProblem::TooLong);
-        }
-        if let Some(same) = self.find(bytes) {
-            return error(TokenProblem::Duplicate(same));
-        }
-        self.arena.skip_to(id as usize);
-        self.arena.push(bytes);
-        let Self { arena, ids, hasher } = self;
-        let hash = |id: &TokenId| hasher.hash_one(arena.get(*id as usize));
-        ids.insert_unique(hash(&id), id, hash);
-        Ok(())
-    }
-
-    /// Every way in which a token is two tokens one behind the other.
-    fn all_pairs<'t>(
-        &self,
-        tokens: impl Iterator<Item = (&'t [u8], TokenId)> + Clone,
-    ) -> Result<PairTable, Error> {
-        let mut found = Vec::new();
-        for (bytes, id) in tokens {
-            for cut in 1..bytes.len() {
-                if let Some(left) = self.find(&bytes[..cut])
-                    && let Some(right) = self.find(&bytes[cut..])
-                {
-                    found.push((left, right, id));
-                }
-            }
-            if found.len() > MAX_PAIRS {
-                return Err(Error::TooManyPairs { limit: MAX_PAIRS });
-            }
-        }
-        let mut pairs = PairTable::with_capacity(found.len());
-        for (left, right, id) in found {
-            pairs.insert(left, right, id);
-        }
-        Ok(pairs)
-    }
-
     fn into_vocab(
         self,
         pairs: PairTable,
-        mut specials: Vec<(String, TokenId)>,
+        specials: Vec<(String, TokenId)>,
         origin: Origin,
     ) -> Result<Vocab, Error> {
-        let mut byte_ids = [0; 256];
+        let mut byte_ids = [NO_TOKEN; 256];
         for (id, byte) in byte_ids.iter_mut().zip(0..=255) {
             *id = self.find(&[byte]).ok_or(Error::MissingByte { byte })?;
         }
         check_names(specials.iter().map(|(name, _)| name.as_str()))?;
-        specials.sort_unstable_by_key(|&(_, id)| id);
-        let tokens = with_specials(&self.arena, &specials)?;
-        let end_of_text = specials.iter().find(|(name, _)| name == END_OF_TEXT).map(|&(_, id)| id);
+        let added: Vec<Added> = specials.into_iter().map(|(text, id)| Added::special(text, id)).collect();
+        let end_of_text = added.iter().find(|token| token.text == END_OF_TEXT).map(|token| token.id);
         let end_of_text = end_of_text.ok_or_else(|| Error::SpecialToken {
             name: END_OF_TEXT.into(),
             problem: SpecialProblem::Missing,
         })?;
-        Ok(Vocab { tokens, byte_ids, pairs, exceptions: HashMap::new(), specials, end_of_text, origin })
+        Ok(Vocab {
+            tokens: overlay(&self.arena, &added, &[])?,
+            byte_ids,
+            pairs,
+            results: None,
+            exceptions: HashMap::new(),
+            specials: by_id(added.iter()),
+            added: AddedTokens::new(&added, false),
+            gap: None,
+            end_of_text,
+            origin,
+        })
     }
 }
 
-/// Lays special tokens, sorted by id, among the ordinary ones.
-fn with_specials(ordinary: &Arena, specials: &[(String, TokenId)]) -> Result<Arena, Error> {
-    let word = |id: usize| if id < ordinary.len() { ordinary.get(id) } else { &[] };
-    let mut tokens = Arena::default();
-    for (name, id) in specials {
-        let id = *id as usize;
-        let error = |problem| Err(Error::SpecialToken { name: name.clone(), problem });
-        if id >= MAX_VOCABULARY {
-            return error(SpecialProblem::IdTooLarge);
-        }
-        if !word(id).is_empty() || tokens.len() > id {
-            return error(SpecialProblem::IdTaken);
-        }
-        (tokens.len()..id).for_each(|before| tokens.push(word(before)));
-        tokens.push(name.as_bytes());
-    }
-    (tokens.len()..ordinary.len()).for_each(|behind| tokens.push(word(behind)));
-    Ok(tokens)
+fn by_id<'a>(added: impl Iterator<Item = &'a Added>) -> Vec<(String, TokenId)> {
+    let mut specials: Vec<(String, TokenId)> = added.map(|token| (token.text.clone(), token.id)).collect();
+    specials.sort_unstable_by_key(|&(_, id)| id);
+    specials
 }

@@ -241,6 +241,103 @@ fn ranks_survive_their_file() {
     assert_eq!(loaded.token_bytes(999), Some(END_OF_TEXT.as_bytes()));
 }
 
+/// The file of a published model with two merges, its content changed by `change`.
+fn published(change: impl FnOnce(&mut serde_json::Value)) -> Result<Tokenizer, Error> {
+    let mut tokens: Vec<(String, u32)> = (0..=255u32).map(|byte| (format!("{byte:02x}"), byte)).collect();
+    tokens.extend([("6162".into(), 400), ("616263".into(), 300)]);
+    let mut content = serde_json::json!({
+        "pretokenizer": "tekken",
+        "special_tokens": [],
+        "model": {"published": {
+            "tokens": tokens,
+            "merges": [[97, 98], [400, 99]],
+            "added": [
+                {"text": "<e>", "id": 500, "special": true, "lstrip": false, "rstrip": false, "normalized": false,
+                 "ordinary": false},
+                {"text": "abc", "id": 300, "special": false, "lstrip": false, "rstrip": true, "normalized": true,
+                 "ordinary": true},
+            ],
+            "unreachable": [["7a7a", 450]],
+            "whole": true,
+            "gap": "cut",
+            "nfc": true,
+            "prefix": [500],
+            "suffix": [],
+            "end_of_text": 500,
+        }},
+    });
+    change(&mut content["model"]["published"]);
+    // The checksum is of the fields in the order of the format.
+    let model = &content["model"]["published"];
+    let fields = [
+        "tokens",
+        "merges",
+        "added",
+        "unreachable",
+        "whole",
+        "gap",
+        "nfc",
+        "prefix",
+        "suffix",
+        "end_of_text",
+    ];
+    let order = |fields: &[&str], value: &serde_json::Value| {
+        let fields: Vec<String> = fields.iter().map(|field| format!("{field:?}:{}", value[field])).collect();
+        format!("{{{}}}", fields.join(","))
+    };
+    let added = ["text", "id", "special", "lstrip", "rstrip", "normalized", "ordinary"];
+    let added: Vec<String> =
+        model["added"].as_array().unwrap().iter().map(|token| order(&added, token)).collect();
+    let model = order(&fields, model)
+        .replace(&format!("\"added\":{}", model["added"]), &format!("\"added\":[{}]", added.join(",")));
+    Tokenizer::from_json(&document(&format!(
+        r#"{{"pretokenizer":"tekken","special_tokens":[],"model":{{"published":{model}}}}}"#
+    )))
+}
+
+#[test]
+fn a_published_model_survives_its_file() {
+    let tokenizer = published(|_| {}).unwrap();
+    assert_eq!(tokenizer.encode("abc  xab"), [300, 120, 400]);
+    assert_eq!(tokenizer.encode_with_specials("<e>e\u{301}"), [500, 195, 169]);
+    assert_eq!((tokenizer.end_of_text(), tokenizer.prefix()), (500, &[500][..]));
+    assert_eq!(tokenizer.decode(&[450, 500]).unwrap(), b"zz<e>");
+    let saved = tokenizer.to_json().unwrap();
+    let loaded = Tokenizer::from_json(&saved).unwrap();
+    assert_eq!(loaded.to_json().unwrap(), saved);
+    assert_eq!(loaded.encode("abc  xab"), [300, 120, 400]);
+}
+
+#[test]
+fn hostile_published_models_are_refused() {
+    use serde_json::json;
+    let refuse = |change: fn(&mut serde_json::Value)| published(change).unwrap_err().to_string();
+    assert!(refuse(|it| it["merges"][1] = json!([400, 1_000_000])).contains("not an ordinary token"));
+    assert!(refuse(|it| it["merges"][1] = json!([99, 97])).contains("not a token"));
+    assert!(refuse(|it| it["merges"][1] = json!([500, 97])).contains("not an ordinary token"));
+    assert!(refuse(|it| it["added"][0]["ordinary"] = json!(true)).contains("no ordinary token has its id"));
+    assert!(refuse(|it| it["added"][1]["id"] = json!(301)).contains("no ordinary token has its id"));
+    assert!(refuse(|it| it["added"][1]["special"] = json!(true)).contains("no ordinary token has its id"));
+    assert!(refuse(|it| it["added"][1]["ordinary"] = json!(false)).contains("an id that another token has"));
+    assert!(refuse(|it| it["unreachable"][0][1] = json!(300)).contains("listed twice"));
+    assert!(refuse(|it| it["unreachable"][0][1] = json!(u32::MAX)).contains("an id of 1048576 or more"));
+    assert!(refuse(|it| it["end_of_text"] = json!(301)).contains("token 301"));
+    assert!(refuse(|it| it["suffix"] = json!([7, 301])).contains("token 301"));
+    assert!(refuse(|it| it["gap"] = json!("open")).contains("not a whole tokenizer file"));
+    assert!(refuse(|it| it["tokens"][3][0] = json!("zz")).contains("hexadecimal"));
+    // A byte less, and one token for all that are missing.
+    let gap = published(|it| {
+        it["tokens"][7] = json!(["7878", 7]);
+        it["gap"] = json!({"token": 500});
+    });
+    assert_eq!(gap.unwrap().encode("\u{7}"), [500]);
+    let gap = published(|it| {
+        it["tokens"][7] = json!(["7878", 7]);
+        it["gap"] = json!({"token": 501});
+    });
+    assert!(matches!(gap, Err(Error::UnknownToken { id: 501, .. })));
+}
+
 proptest! {
     #[test]
     fn any_content_is_read_or_refused_without_panic(

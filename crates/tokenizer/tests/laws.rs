@@ -171,6 +171,60 @@ fn long_runs_take_time_in_proportion() {
 }
 
 #[test]
+fn every_pretokenizer_takes_time_in_proportion() {
+    const BYTES: usize = 1 << 16;
+    for unit in [
+        "a",
+        "A",
+        " ",
+        "\n",
+        "=",
+        "1",
+        "é",
+        "漢",
+        "aA",
+        "\n ",
+        " \n",
+        "\r\n",
+        "'",
+        "'s",
+        "\u{301}",
+        "\0",
+        "\u{3000}",
+        "!a",
+        " !",
+        "漢A",
+        "²",
+        "`",
+        "x ",
+        "\u{200b} ",
+        "1 ",
+        "ʰ",
+        "/\n",
+    ] {
+        // What a pattern looks for stands only at the very end.
+        for end in ["", "a", "!"] {
+            let text = unit.repeat(BYTES / unit.len()) + end;
+            for pretokenizer in Pretokenizer::all() {
+                let start = Instant::now();
+                let bytes: usize = pretokenizer.split(&text).map(<[u8]>::len).sum();
+                let elapsed = start.elapsed();
+                assert!(elapsed < Duration::from_millis(500), "{pretokenizer:?}, {unit:?}: {elapsed:?}");
+                assert_eq!(bytes, text.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn names_of_special_tokens_stand_for_them_where_a_program_says_so() {
+    let end = LARGE.end_of_text();
+    let found = LARGE.encode_with_specials(format!("a{END_OF_TEXT}{END_OF_TEXT}<|endof"));
+    assert_eq!(found, [LARGE.encode("a"), vec![end, end], LARGE.encode("<|endof")].concat());
+    assert_eq!(LARGE.encode_with_specials("no name"), LARGE.encode("no name"));
+}
+
+#[test]
 fn a_tokenizer_is_shared_between_threads() {
     fn shared<T: Send + Sync + Clone + 'static>(_: &T) {}
     shared(&*SMALL);

@@ -35,6 +35,11 @@ static CL100K: LazyLock<Pair> = LazyLock::new(|| {
     pair(tiktoken_rs::cl100k_base().unwrap(), &specials, Pretokenizer::Cl100k)
 });
 
+static O200K: LazyLock<Pair> = LazyLock::new(|| {
+    let specials = [(END_OF_TEXT, 199_999), ("<|endofprompt|>", 200_018)];
+    pair(tiktoken_rs::o200k_base().unwrap(), &specials, Pretokenizer::O200k)
+});
+
 fn check(pair: &Pair, text: &str, cache: &mut Cache) {
     let expected = pair.theirs.encode_ordinary(text);
     assert_eq!(pair.ours.encode(text), expected, "{text:?}");
@@ -46,7 +51,7 @@ fn check(pair: &Pair, text: &str, cache: &mut Cache) {
 
 #[test]
 fn real_text() {
-    for pair in [&*R50K, &*CL100K] {
+    for pair in [&*R50K, &*CL100K, &*O200K] {
         let text = common::real_text();
         check(pair, &text, &mut Cache::default());
         for line in text.lines() {
@@ -57,7 +62,7 @@ fn real_text() {
 
 #[test]
 fn runs_and_repeats() {
-    for pair in [&*R50K, &*CL100K] {
+    for pair in [&*R50K, &*CL100K, &*O200K] {
         let mut cache = Cache::default();
         for unit in
             ["a", "ab", "aab", " ", "=", "-", "é", "漢", "\u{301}", "\n", "\t", "0", "xX", "=-", "😀", "ACGT"]
@@ -74,6 +79,7 @@ fn runs_and_repeats() {
 fn published_ids() {
     assert_eq!(R50K.ours.encode("hello world"), [31373, 995]);
     assert_eq!(CL100K.ours.encode("hello world"), [15339, 1917]);
+    assert_eq!(O200K.ours.encode("hello world"), [24912, 2375]);
     assert_eq!(R50K.ours.vocab_size(), 50_257);
     assert_eq!(CL100K.ours.vocab_size(), 100_277);
     assert_eq!(CL100K.ours.special("<|endofprompt|>"), Some(100_276));
@@ -119,6 +125,7 @@ proptest! {
     fn any_text(text in common::text()) {
         check(&R50K, &text, &mut Cache::default());
         check(&CL100K, &text, &mut Cache::default());
+        check(&O200K, &text, &mut Cache::default());
     }
 
     #[test]

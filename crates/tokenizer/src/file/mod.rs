@@ -6,7 +6,8 @@
 //! ```
 //!
 //! `merges` names the pairs in the order in which they were learnt: ids below 256 are bytes, and the i-th pair makes the
-//! token 256 + i. A tokenizer built from ranks has `"ranks":[["61",64],...]` instead: bytes in hexadecimal, and the id. The
+//! token 256 + i. A tokenizer built from ranks has `"ranks":[["61",64],...]` instead: bytes in hexadecimal, and the id. One
+//! of a published model has `"published":{...}`, the fields of [`Model::Published`], and its special tokens in there. The
 //! checksum is 64-bit FNV-1a of the `tokenizer` object as it is written here, without blanks: it finds accidents, not
 //! forgery, and everything is checked regardless of it.
 
@@ -18,7 +19,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::added::Added;
 use crate::error::TokenProblem;
+use crate::published::{Gap, Published};
 use crate::vocab::{Origin, Vocab};
 use crate::{Error, TokenId, Tokenizer};
 
@@ -57,6 +60,59 @@ struct Content {
 enum Model {
     Merges(Vec<(TokenId, TokenId)>),
     Ranks(Vec<(String, TokenId)>),
+    Published(Box<PublishedModel>),
+}
+
+/// [`Published`], with bytes in hexadecimal.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PublishedModel {
+    tokens: Vec<(String, TokenId)>,
+    merges: Vec<(TokenId, TokenId)>,
+    added: Vec<Added>,
+    unreachable: Vec<(String, TokenId)>,
+    whole: bool,
+    gap: Gap,
+    nfc: bool,
+    prefix: Vec<TokenId>,
+    suffix: Vec<TokenId>,
+    end_of_text: TokenId,
+}
+
+impl PublishedModel {
+    fn from_published(published: Published) -> Self {
+        let Published { tokens, merges, added, unreachable, whole, gap, nfc, prefix, suffix, end_of_text } =
+            published;
+        let write = |list: Vec<(Vec<u8>, TokenId)>| {
+            list.into_iter().map(|(bytes, id)| (to_hex(&bytes), id)).collect()
+        };
+        Self {
+            tokens: write(tokens),
+            merges,
+            added,
+            unreachable: write(unreachable),
+            whole,
+            gap,
+            nfc,
+            prefix,
+            suffix,
+            end_of_text,
+        }
+    }
+
+    fn into_published(self) -> Result<Published, Error> {
+        let Self { tokens, merges, added, unreachable, whole, gap, nfc, prefix, suffix, end_of_text } = self;
+        let (tokens, unreachable) = (parse_tokens(tokens)?, parse_tokens(unreachable)?);
+        Ok(Published { tokens, merges, added, unreachable, whole, gap, nfc, prefix, suffix, end_of_text })
+    }
+}
+
+fn parse_tokens(list: Vec<(String, TokenId)>) -> Result<Vec<(Vec<u8>, TokenId)>, Error> {
+    let parse = |(hex, id): (String, TokenId)| match from_hex(&hex) {
+        Some(bytes) => Ok((bytes, id)),
+        None => Err(Error::Token { id, problem: TokenProblem::NotHex }),
+    };
+    list.into_iter().map(parse).collect()
 }
 
 impl Tokenizer {
@@ -67,15 +123,18 @@ impl Tokenizer {
     /// None in practice: [`Error::Json`] if the serializer refuses.
     pub fn to_json(&self) -> Result<Vec<u8>, Error> {
         let vocab = self.vocab();
-        let model = match vocab.origin() {
-            Origin::Merges(merges) => Model::Merges(merges.clone()),
-            Origin::Ranks => Model::Ranks(vocab.ordinary().map(|(bytes, id)| (to_hex(bytes), id)).collect()),
+        let (model, special_tokens) = match vocab.origin() {
+            Origin::Merges(merges) => (Model::Merges(merges.clone()), vocab.specials().to_vec()),
+            Origin::Ranks => {
+                let ranks = vocab.ordinary().map(|(bytes, id)| (to_hex(bytes), id)).collect();
+                (Model::Ranks(ranks), vocab.specials().to_vec())
+            }
+            Origin::Published(published) => {
+                let published = PublishedModel::from_published(vocab.published(published));
+                (Model::Published(Box::new(published)), Vec::new())
+            }
         };
-        let tokenizer = Content {
-            pretokenizer: self.pretokenizer().name().into(),
-            special_tokens: vocab.specials().to_vec(),
-            model,
-        };
+        let tokenizer = Content { pretokenizer: self.pretokenizer().name().into(), special_tokens, model };
         let checksum = checksum(&tokenizer)?;
         let document = Document { format: FORMAT.into(), version: VERSION, checksum, tokenizer };
         let mut json = serde_json::to_vec(&document).map_err(json_error)?;
@@ -106,13 +165,8 @@ impl Tokenizer {
         let pretokenizer = pretokenizer.parse()?;
         let vocab = match model {
             Model::Merges(merges) => Vocab::from_merges(merges, special_tokens)?,
-            Model::Ranks(ranks) => {
-                let parse = |(hex, id): (String, TokenId)| match from_hex(&hex) {
-                    Some(bytes) => Ok((bytes, id)),
-                    None => Err(Error::Token { id, problem: TokenProblem::NotHex }),
-                };
-                Vocab::from_ranks(ranks.into_iter().map(parse).collect::<Result<_, _>>()?, special_tokens)?
-            }
+            Model::Ranks(ranks) => Vocab::from_ranks(parse_tokens(ranks)?, special_tokens)?,
+            Model::Published(published) => Vocab::from_published(published.into_published()?)?,
         };
         Ok(Self::new(vocab, pretokenizer))
     }
@@ -147,14 +201,14 @@ impl Tokenizer {
     }
 }
 
-fn check_file_size(bytes: u64) -> Result<(), Error> {
+pub(crate) fn check_file_size(bytes: u64) -> Result<(), Error> {
     if bytes > MAX_FILE_BYTES {
         return Err(Error::FileTooLarge { bytes, limit: MAX_FILE_BYTES });
     }
     Ok(())
 }
 
-fn json_error(source: serde_json::Error) -> Error {
+pub(crate) fn json_error(source: serde_json::Error) -> Error {
     Error::Json { line: source.line(), column: source.column(), source }
 }
 

@@ -4,6 +4,7 @@
 //! patterns mean them. The standard library's `char::is_alphabetic` is another, larger set (it has marks and circled
 //! letters), so the ranges are our own: see [`ranges`](super::ranges).
 
+use super::kinds::within;
 use super::ranges::{LETTERS, NUMBERS, SPACES};
 
 /// What the patterns tell apart. A byte that is not part of well-formed UTF-8 is `Other`, alone.
@@ -67,14 +68,9 @@ fn class_of(c: u32) -> Class {
         return in_table(c);
     }
     // Beyond the table live only rare ideographs: a search among a few dozen ranges.
-    let within = |ranges: &[u32]| {
-        let after = ranges.partition_point(|&bound| bound <= c);
-        // Ranges are pairs of (first, last): an odd count of bounds at or below c means inside, or c is a last bound.
-        after % 2 == 1 || after > 0 && ranges[after - 1] == c
-    };
-    if within(LETTERS) {
+    if within(LETTERS, c) {
         Class::Letter
-    } else if within(NUMBERS) {
+    } else if within(NUMBERS, c) {
         Class::Number
     } else {
         Class::Other
@@ -101,33 +97,48 @@ pub(crate) fn run_end(text: &[u8], mut i: usize, class: Class) -> usize {
     i
 }
 
-/// Decodes one character of two to four bytes; what is not well-formed UTF-8 is `Other`, one byte long.
+/// The code point and the length in bytes of the character at `i`: `None` and one for a byte that is not part of
+/// well-formed UTF-8.
+#[inline]
+pub(crate) fn char_at(text: &[u8], i: usize) -> Option<(Option<u32>, usize)> {
+    match *text.get(i)? {
+        byte @ 0..128 => Some((Some(byte.into()), 1)),
+        _ => Some(decode(&text[i..]).map_or((None, 1), |(c, len)| (Some(c), len))),
+    }
+}
+
+/// The class of one character of two to four bytes; what is not well-formed UTF-8 is `Other`, one byte long.
 fn beyond_ascii(text: &[u8]) -> (Class, usize) {
-    const ILL_FORMED: (Class, usize) = (Class::Other, 1);
+    decode(text).map_or((Class::Other, 1), |(c, len)| (class_of(c), len))
+}
+
+/// Decodes one character of two to four bytes.
+#[inline]
+fn decode(text: &[u8]) -> Option<(u32, usize)> {
     let low = |byte: u8| u32::from(byte & 0x3F);
     match *text {
-        [a @ 0xC2..=0xDF, b @ 0x80..=0xBF, ..] => (in_table(u32::from(a & 0x1F) << 6 | low(b)), 2),
+        [a @ 0xC2..=0xDF, b @ 0x80..=0xBF, ..] => Some((u32::from(a & 0x1F) << 6 | low(b), 2)),
         [a @ 0xE0..=0xEF, b @ 0x80..=0xBF, c @ 0x80..=0xBF, ..] => {
             let code = u32::from(a & 0xF) << 12 | low(b) << 6 | low(c);
             // Overlong forms and surrogates.
-            if code < 0x800 || (0xD800..0xE000).contains(&code) { ILL_FORMED } else { (in_table(code), 3) }
+            (code >= 0x800 && !(0xD800..0xE000).contains(&code)).then_some((code, 3))
         }
         [a @ 0xF0..=0xF4, b @ 0x80..=0xBF, c @ 0x80..=0xBF, d @ 0x80..=0xBF, ..] => {
             let code = u32::from(a & 7) << 18 | low(b) << 12 | low(c) << 6 | low(d);
-            if (0x1_0000..0x11_0000).contains(&code) { (class_of(code), 4) } else { ILL_FORMED }
+            (0x1_0000..0x11_0000).contains(&code).then_some((code, 4))
         }
-        _ => ILL_FORMED,
+        _ => None,
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use regex_syntax::hir::{Class as HirClass, HirKind};
 
     use super::*;
 
     /// The ranges of a pattern such as `\p{L}`, as an independent Unicode database has them.
-    fn oracle(pattern: &str) -> Vec<(u32, u32)> {
+    pub(in super::super) fn oracle(pattern: &str) -> Vec<(u32, u32)> {
         let hir = regex_syntax::parse(pattern).unwrap();
         let HirKind::Class(HirClass::Unicode(class)) = hir.kind() else { panic!("{pattern} is no class") };
         class.ranges().iter().map(|range| (range.start() as u32, range.end() as u32)).collect()
@@ -148,12 +159,17 @@ mod tests {
     fn the_range_file_is_the_oracles() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/pretokenize/ranges.rs");
         let expected = [
-            "//! Unicode 16.0.0: first and last code points of the ranges of letters, numbers and white space.\n\
+            "//! Unicode 16.0.0: first and last code points of the ranges of the classes that patterns name.\n\
              //!\n//! Written and checked by the test `the_range_file_is_the_oracles` in `classes.rs`.\n"
                 .to_string(),
             rust_array("LETTERS", r"`\p{L}`: general category Letter.", &oracle(r"\p{L}")),
             rust_array("NUMBERS", r"`\p{N}`: general category Number.", &oracle(r"\p{N}")),
             rust_array("SPACES", r"`\s`: property White_Space.", &oracle(r"\s")),
+            rust_array("UPPERCASE", r"`[\p{Lu}\p{Lt}]`: upper and title case.", &oracle(r"[\p{Lu}\p{Lt}]")),
+            rust_array("LOWERCASE", r"`\p{Ll}`: lower case.", &oracle(r"\p{Ll}")),
+            rust_array("MARKS", r"`\p{M}`: general category Mark.", &oracle(r"\p{M}")),
+            rust_array("PUNCTUATION", r"`\p{P}`: general category Punctuation.", &oracle(r"\p{P}")),
+            rust_array("SYMBOLS", r"`\p{S}`: general category Symbol.", &oracle(r"\p{S}")),
         ]
         .concat();
         if std::env::var_os("SELVEDGE_BLESS").is_some() {

@@ -1,6 +1,6 @@
 //! Runs of white space: the only place where the patterns look ahead.
 
-use super::classes::{Class, class_at};
+use super::classes::{Class, class_at, run_end};
 
 /// A run of white space, scanned once.
 ///
@@ -35,4 +35,21 @@ impl WhiteSpace {
     pub(crate) fn trailing(&self, text: &[u8]) -> usize {
         if self.end == text.len() || self.last == self.start { self.end } else { self.last }
     }
+}
+
+/// Where the run of white space at `i` ends.
+pub(crate) fn space_after(text: &[u8], i: usize) -> usize {
+    run_end(text, i, Class::Space)
+}
+
+/// Where the run of white space that ends at `i` begins, at `from` or behind.
+pub(crate) fn space_before(text: &[u8], from: usize, mut i: usize) -> usize {
+    // White space has at most three bytes in UTF-8.
+    let space = |i: usize| {
+        (1..=3.min(i - from)).find(|len| class_at(&text[..i], i - len) == Some((Class::Space, *len)))
+    };
+    while let Some(len) = space(i) {
+        i -= len;
+    }
+    i
 }

@@ -11,7 +11,7 @@ use std::collections::BinaryHeap;
 use hashbrown::HashMap;
 
 use super::count::Counts;
-use crate::vocab::Distinct;
+use crate::distinct::Distinct;
 use crate::{Error, TokenId};
 
 /// Marks a symbol that is no token: see [`Learner::symbols`].

@@ -1,6 +1,8 @@
 //! Texts that find mistakes, and the slow, obvious way to do what the crate does.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod gguf;
+
 use std::collections::{BTreeMap, HashSet};
 
 use proptest::prelude::*;
