@@ -13,6 +13,8 @@ const DEEPEST: usize = 384;
 /// Elements that are packed for all tasks at once: 32 MiB, a large third-level cache. What is larger is packed piece by
 /// piece by those who use it, and stays in nearer caches.
 const SHARED: usize = 8 << 20;
+/// Elements of a right operand that stay in the caches until all tasks have read what was packed.
+const STAYS: usize = 1 << 20;
 /// Rows that a right operand is worth packing for: with fewer, it is read where it lies if it can be.
 const WORTH_PACKING: usize = 2 * ROWS;
 /// Tasks worth having, so that threads share them evenly.
@@ -38,6 +40,8 @@ pub(super) struct Plan {
     pub(super) width: usize,
     /// Steps of k between loading and storing C.
     pub(super) depth: usize,
+    /// Steps of k that all tasks go through together, with what is packed for all of them: all, or one depth.
+    pub(super) together: usize,
     /// What happens to panels of A before they are used. [`Packing::Own`] is a panel at a time.
     pub(super) left: Packing,
     pub(super) right: Packing,
@@ -57,6 +61,8 @@ impl Plan {
         };
         // A task that packs for itself takes as much as it can of the other operand.
         let tallest = if right == Packing::Own { 96 * ROWS } else { 32 * ROWS };
+        // One panel of A passes over B once, and stays near however deep it is: B is streamed from end to end.
+        let depth = if m <= ROWS { k } else { part(k.max(1), DEEPEST * P::K_A_STEP, 16).min(k) };
         let (mut height, mut width) = (part(m, tallest, ROWS), part(n, 6 * COLS, COLS));
         let lowest = if right == Packing::Own { tallest } else { 8 * ROWS };
         let narrowest = if copies_left { 6 * COLS } else { 2 * COLS };
@@ -73,15 +79,16 @@ impl Plan {
         if right == Packing::Shared && height >= m {
             right = Packing::Own;
         }
+        // Depth after depth, a large B goes through the same few megabytes. So would C, which for many rows is larger.
+        let by_depth = right == Packing::Shared && m <= tallest && P::steps(k) * n > STAYS;
+        let together = if by_depth { depth } else { k };
         let left = match copies_left {
             // Every column of tasks would do it again.
-            true if must && n > width && m * P::steps(k) <= SHARED => Packing::Shared,
+            true if n > width && m * P::steps(together) <= SHARED => Packing::Shared,
             true => Packing::Own,
             false => Packing::No,
         };
-        // One panel of A passes over B once, and stays near however deep it is: B is streamed from end to end.
-        let depth = if m <= ROWS { k } else { part(k.max(1), DEEPEST * P::K_A_STEP, 16).min(k) };
-        Plan { height, width, depth, left, right }
+        Plan { height, width, depth, together, left, right }
     }
 }
 

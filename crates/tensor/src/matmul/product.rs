@@ -211,20 +211,20 @@ impl<T: Real> Right<'_, T> {
 #[track_caller]
 fn run<T: Real, P: Panel<T>>(
     cx: &mut Context<T>,
-    c: ArrayViewMut2<'_, T>,
+    mut c: ArrayViewMut2<'_, T>,
     init: Init<'_, T>,
     a: Strided<'_, T>,
     b: Right<'_, T>,
-    beside: Option<ArrayViewMut2<'_, T>>,
+    mut beside: Option<ArrayViewMut2<'_, T>>,
     then: impl Epilogue<T>,
 ) {
     let ((m, k), n) = ((a.rows(), a.cols()), b.dim().1);
     let plan = Plan::new::<T, P>(a, &b);
-    let Plan { height, width, depth, .. } = plan;
+    let Plan { height, width, depth, together, .. } = plan;
     let steps = P::steps(depth);
     let shared = [
-        if plan.left == Packing::Shared { m.div_ceil(ROWS) * panel_len(P::steps(k)) } else { 0 },
-        if plan.right == Packing::Shared { right_len(P::steps(k), n) } else { 0 },
+        if plan.left == Packing::Shared { m.div_ceil(ROWS) * panel_len(P::steps(together)) } else { 0 },
+        if plan.right == Packing::Shared { right_len(P::steps(together), n) } else { 0 },
     ];
     let own = [
         if plan.left == Packing::Own { panel_len(steps) } else { 0 },
@@ -232,28 +232,32 @@ fn run<T: Real, P: Panel<T>>(
     ];
     let ([left, shared], mut runner) = cx.split(shared, own[0] + own[1] + 2 * COLS);
     let isa = runner.isa;
-    let left = P::view_mut(left);
-    if plan.left == Packing::Shared {
-        pack_left_by::<T, P>(runner.team(), isa, a, left);
-    }
-    let right = match b {
-        Right::Packed(packed) => Source::Packed(P::view(packed.data()), P::steps(k)),
-        Right::Lies(b) if plan.right == Packing::Shared => {
-            let shared = P::view_mut(shared);
-            pack_right_by::<T, P>(runner.team(), isa, b, shared);
-            Source::Packed(shared, P::steps(k))
-        }
-        Right::Lies(b) => Source::Lies(b),
-    };
-    let product = Product::<T, P> { isa, plan, a, left, right, init };
-    let parts = (Grid::new(c, height, width), Beside::new(beside, (m, n), height, width));
+    let (left, shared) = (P::view_mut(left), P::view_mut(shared));
     let across = n.div_ceil(width);
-    runner.for_each_with_scratch(parts, |index, (mut c, mut beside), scratch| {
-        let place = (index / across * height, index % across * width);
-        let [panel, block] = carve(scratch, own);
-        let scratch = [P::view_mut(panel), P::view_mut(block)];
-        product.task(place, scratch, &mut c, beside.as_mut(), &then);
-    });
+    for first in (0..k.max(1)).step_by(together.max(1)) {
+        let count = together.min(k - first);
+        if plan.left == Packing::Shared {
+            pack_left_by::<T, P>(runner.team(), isa, a.window(0, m, first, count), left);
+        }
+        let right = match b {
+            Right::Packed(packed) => Source::Packed(P::view(packed.data()), P::steps(k)),
+            Right::Lies(b) if plan.right == Packing::Shared => {
+                pack_right_by::<T, P>(runner.team(), isa, b.window(first, count, 0, n), shared);
+                Source::Packed(shared, P::steps(count))
+            }
+            Right::Lies(b) => Source::Lies(b),
+        };
+        let product = Product::<T, P> { isa, plan, a, steps: (first, count), left, right, init };
+        let c = Grid::new(c.view_mut(), height, width);
+        let beside = beside.as_mut().map(|beside| beside.view_mut());
+        let parts = (c, Beside::new(beside, (m, n), height, width));
+        runner.for_each_with_scratch(parts, |index, (mut c, mut beside), scratch| {
+            let place = (index / across * height, index % across * width);
+            let [panel, block] = carve(scratch, own);
+            let scratch = [P::view_mut(panel), P::view_mut(block)];
+            product.task(place, scratch, &mut c, beside.as_mut(), &then);
+        });
+    }
 }
 
 impl<T: Real, P: Panel<T>> Product<'_, T, P> {
@@ -267,9 +271,10 @@ impl<T: Real, P: Panel<T>> Product<'_, T, P> {
         panel: &'a mut [P::Element],
     ) -> Strided<'a, P::Element> {
         if self.plan.left == Packing::Shared {
-            let rows = self.a.window(row, height, 0, self.a.cols());
-            let copy = &self.left[row / ROWS * panel_len(P::steps(self.a.cols()))..];
-            return copied_left::<T, P>(rows, copy, (P::steps(k0), P::steps(depth)));
+            let (first, count) = self.steps;
+            let rows = self.a.window(row, height, first, count);
+            let copy = &self.left[row / ROWS * panel_len(P::steps(count))..];
+            return copied_left::<T, P>(rows, copy, (P::steps(k0 - first), P::steps(depth)));
         }
         let a = self.a.window(row, height, k0, depth);
         match P::lies(a) {
@@ -295,14 +300,16 @@ struct Product<'a, T: Real, P: Panel<T>> {
     isa: Isa,
     plan: Plan,
     a: Strided<'a, T>,
-    /// All of A, copied panel by panel, if it is shared.
+    /// Which steps of k: the first, and how many.
+    steps: (usize, usize),
+    /// Those of A, copied panel by panel, if they are shared.
     left: &'a [P::Element],
     right: Source<'a, T, P::Element>,
     init: Init<'a, T>,
 }
 
 impl<T: Real, P: Panel<T>> Product<'_, T, P> {
-    /// One rectangle. Panels of A are outermost inside a block of k: each stays in the nearest cache while those of B
+    /// One rectangle, for the steps of k that are at hand. Panels of A are outermost inside a block of k: each stays in the nearest cache while those of B
     /// pass.
     #[inline]
     fn task(
@@ -315,14 +322,16 @@ impl<T: Real, P: Panel<T>> Product<'_, T, P> {
     ) {
         let (rows, cols, k) = (c.rows(), c.cols(), self.a.cols());
         let init = self.init.columns(first_col);
-        let mut k0 = 0;
+        let (first, count) = self.steps;
+        let end = first + count;
+        let mut k0 = first;
         loop {
-            let depth = self.plan.depth.min(k - k0);
+            let depth = self.plan.depth.min(end - k0);
             let last = k0 + depth == k;
             // What was stored between blocks of k is in the caches.
             let late = last && k0 == 0 && then.is_late();
             // Of a packed operand steps are those of the form.
-            let (step, steps) = (P::steps(k0), P::steps(depth));
+            let (step, steps) = (P::steps(k0 - first), P::steps(depth));
             let (mut right, mut right_at) = (self.right, (first_col, step));
             if let (Source::Lies(b), Packing::Own) = (right, self.plan.right) {
                 let block = &mut block[..right_len(steps, cols)];
@@ -357,10 +366,10 @@ impl<T: Real, P: Panel<T>> Product<'_, T, P> {
                 }
             }
             k0 += depth;
-            if last {
-                if late {
-                    settle();
-                }
+            if late {
+                settle();
+            }
+            if k0 == end {
                 break;
             }
         }
