@@ -515,6 +515,41 @@ mod tests {
         }
     }
 
+    /// Of a size that is packed depth after depth, and whose rows collide, so that both operands are packed for all tasks.
+    #[test]
+    fn large_products_give_each_row_the_bits_of_its_own() {
+        let (m, k, n) = (200, 1024, 1100);
+        let (a, b, old) = (random::<f32>(1, (m, k)), random(2, (k, n)), random(3, (m, n)));
+        let b_turned = b.t().as_standard_layout().into_owned();
+        let plan = Plan::new::<f32, Full>(a.view().into(), &Right::Lies(b.view().into()));
+        assert!(
+            plan.together < k && plan.left == Packing::Shared && plan.right == Packing::Shared,
+            "{plan:?}"
+        );
+        for (isa, precision) in [
+            (Isa::detect(), Precision::F32),
+            (Isa::detect(), Precision::Bf16),
+            (Isa::scalar(), Precision::F32),
+        ] {
+            let mut cx = Context::new(Team::new(2).unwrap(), isa).with_precision(precision);
+            for b in [b.view(), b_turned.t()] {
+                let mut c = old.clone();
+                product(&mut cx, c.view_mut(), Init::Accumulate, a.view(), b);
+                for row in [0, 11, 12, 107, 108, 199] {
+                    let mut one = old.slice(ndarray::s![row..=row, ..]).to_owned();
+                    product(
+                        &mut cx,
+                        one.view_mut(),
+                        Init::Accumulate,
+                        a.slice(ndarray::s![row..=row, ..]),
+                        b,
+                    );
+                    assert_eq!(one.row(0), c.row(row), "{isa}, {precision:?}, row {row}");
+                }
+            }
+        }
+    }
+
     #[test]
     #[should_panic(expected = "product of (2, 3) and (4, 5)")]
     fn shapes_that_do_not_fit_are_named() {
