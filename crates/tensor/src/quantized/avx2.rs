@@ -60,8 +60,7 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     let first = first + row;
     let cols = c.cols();
     let len = x.blocks();
-    // Of lengths that the compiler, and the reads of codes below, can rely on.
-    let codes: [&[i8]; M] = std::array::from_fn(|i| &x.codes(first + i)[..len * BLOCK]);
+    let codes: [&[[i8; BLOCK]]; M] = std::array::from_fn(|i| &x.codes(first + i).as_chunks().0[..len]);
     let scales: [&[f32]; M] = std::array::from_fn(|i| &x.scales(first + i)[..len]);
     let totals: [&[i32]; M] = std::array::from_fn(|i| &x.sums(first + i)[..len]);
     let firsts: [&[i32]; M] = std::array::from_fn(|i| &x.firsts(first + i)[..len]);
@@ -69,56 +68,10 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     for (i, sums) in sums.iter_mut().enumerate() {
         sums[..cols].copy_from_slice(&c.row_mut(row + i)[..cols]);
     }
-    // Lines of codes that are read for a part and half of the outputs.
-    let steps = if form.is_narrow() { GROUPS / 2 } else { GROUPS };
     for (b, lines) in (0..len).zip(blocks(form, panel)) {
         for half in 0..2 {
             for part in 0..form.parts() {
-                let mut dots = [[_mm256_setzero_si256(); 2]; M];
-                let (mut upper, (line, shift)) =
-                    (upper::<FORM>(lines.1, part, half), form.codes_at(part * GROUPS / 2));
-                for begin in (0..steps).step_by(fitting(form)) {
-                    let mut pairs = [[_mm256_setzero_si256(); 2]; M];
-                    for at in begin..begin + fitting(form) {
-                        let mut add = |group: usize, w: [__m256i; 2]| {
-                            for (pairs, codes) in pairs.iter_mut().zip(codes) {
-                                // SAFETY: four of the codes of block b.
-                                let x =
-                                    unsafe { four(codes.as_ptr().wrapping_add(b * BLOCK + group * GROUP)) };
-                                for (pair, w) in pairs.iter_mut().zip(w) {
-                                    *pair = _mm256_add_epi16(*pair, multiply(form, w, x));
-                                }
-                            }
-                        };
-                        let w = load(&lines.1[line + 2 * at + half]);
-                        if !form.is_narrow() {
-                            add(at, w.map(|w| _mm256_xor_si256(w, _mm256_set1_epi8(-128))));
-                            continue;
-                        }
-                        let lifted = upper.map(|upper| _mm256_slli_epi16::<4>(upper));
-                        if form.parts() == 1 {
-                            add(at, joined::<FORM>(w, lifted));
-                            add(at + GROUPS / 2, joined::<FORM>(w.map(|w| _mm256_srli_epi16::<4>(w)), upper));
-                        } else {
-                            let by = _mm_cvtsi32_si128(shift as i32);
-                            let w = w.map(|w| _mm256_srl_epi16(w, by));
-                            add(part * GROUPS / 2 + at, joined::<FORM>(w, lifted));
-                        }
-                        upper = upper.map(|upper| {
-                            if form.bits() == 5 {
-                                _mm256_srli_epi16::<1>(upper)
-                            } else {
-                                _mm256_srli_epi16::<2>(upper)
-                            }
-                        });
-                    }
-                    for (dots, pairs) in dots.iter_mut().zip(pairs) {
-                        for (dot, pair) in dots.iter_mut().zip(pairs) {
-                            let both = _mm256_madd_epi16(pair, _mm256_set1_epi16(1));
-                            *dot = _mm256_add_epi32(*dot, both);
-                        }
-                    }
-                }
+                let dots = dots::<M, FORM>(lines.1, half, part, codes.map(|codes| &codes[b]));
                 let of_part = of_part::<FORM>(lines, part, half);
                 for (i, (sums, mut dots)) in sums.iter_mut().zip(dots).enumerate() {
                     if form.is_narrow() && form.offset() > 0 {
@@ -144,6 +97,57 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     for (i, sums) in sums.iter().enumerate() {
         c.row_mut(row + i).copy_from_slice(&sums[..cols]);
     }
+}
+
+/// Codes of a part of a block times those of rows, of the first or second sixteen outputs.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn dots<const M: usize, const FORM: u8>(
+    block: &[Line],
+    half: usize,
+    part: usize,
+    x: [&[i8; BLOCK]; M],
+) -> [[__m256i; 2]; M] {
+    let form = const { Form::numbered(FORM) };
+    let lines = if form.is_narrow() { GROUPS / 2 } else { GROUPS };
+    let (first, shift) = form.codes_at(part * GROUPS / 2);
+    let mut upper = upper::<FORM>(block, part, half);
+    let mut dots = [[_mm256_setzero_si256(); 2]; M];
+    for begin in (0..lines).step_by(fitting(form)) {
+        let mut pairs = [[_mm256_setzero_si256(); 2]; M];
+        for at in begin..begin + fitting(form) {
+            let mut add = |group: usize, w: [__m256i; 2]| {
+                for (pairs, x) in pairs.iter_mut().zip(x) {
+                    let x = four(x, group);
+                    for (pair, w) in pairs.iter_mut().zip(w) {
+                        *pair = _mm256_add_epi16(*pair, multiply(form, w, x));
+                    }
+                }
+            };
+            let w = load(&block[first + 2 * at + half]);
+            if !form.is_narrow() {
+                add(at, w.map(|w| _mm256_xor_si256(w, _mm256_set1_epi8(-128))));
+                continue;
+            }
+            let lifted = upper.map(|upper| _mm256_slli_epi16::<4>(upper));
+            if form.parts() == 1 {
+                add(at, joined::<FORM>(w, lifted));
+                add(at + GROUPS / 2, joined::<FORM>(w.map(|w| _mm256_srli_epi16::<4>(w)), upper));
+            } else {
+                let by = _mm_cvtsi32_si128(shift as i32);
+                add(part * GROUPS / 2 + at, joined::<FORM>(w.map(|w| _mm256_srl_epi16(w, by)), lifted));
+            }
+            upper = upper.map(|upper| {
+                if form.bits() == 5 { _mm256_srli_epi16::<1>(upper) } else { _mm256_srli_epi16::<2>(upper) }
+            });
+        }
+        for (dots, pairs) in dots.iter_mut().zip(pairs) {
+            for (dot, pair) in dots.iter_mut().zip(pairs) {
+                *dot = _mm256_add_epi32(*dot, _mm256_madd_epi16(pair, _mm256_set1_epi16(1)));
+            }
+        }
+    }
+    dots
 }
 
 /// Lines of codes whose sums of pairs fit in 16 bits.
@@ -283,13 +287,10 @@ fn eighths(line: &Line, which: usize) -> [__m128i; 2] {
     [0, 1].map(|j| unsafe { _mm_loadl_epi64((&raw const eighths[2 * which + j]).cast()) })
 }
 
-/// Four codes of x for all outputs.
-///
-/// # Safety
-/// They may be read there.
+/// The codes of a group of x, for all outputs.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn four(codes: *const i8) -> __m256i {
-    // SAFETY: the caller's word.
-    _mm256_set1_epi32(unsafe { codes.cast::<i32>().read_unaligned() })
+fn four(x: &[i8; BLOCK], group: usize) -> __m256i {
+    let (groups, _) = x.as_chunks::<GROUP>();
+    _mm256_set1_epi32(i32::from_ne_bytes(groups[group].map(i8::cast_unsigned)))
 }

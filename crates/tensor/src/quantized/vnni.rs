@@ -58,7 +58,7 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     let masks: [__mmask16; 2] = [lanes(cols), lanes(cols.saturating_sub(LANES))];
     let (out, step) = (c.start(), c.row_step());
     let len = x.blocks();
-    // Of lengths that the compiler, and the reads of codes below, can rely on.
+    // Lengths that the reads of codes below rely on.
     let codes: [&[i8]; M] = std::array::from_fn(|i| &x.codes(first + i)[..len * BLOCK]);
     let scales: [&[f32]; M] = std::array::from_fn(|i| &x.scales(first + i)[..len]);
     let totals: [&[i32]; M] = std::array::from_fn(|i| &x.sums(first + i)[..len]);
