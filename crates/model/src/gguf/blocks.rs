@@ -1,4 +1,4 @@
-//! Blocks of weights, between files and [`Quantized`](selvedge_tensor::Quantized): the same codes, laid out otherwise.
+//! Blocks of weights, between files and [`Quantized`]: the same codes, laid out otherwise.
 
 use std::array;
 

@@ -37,14 +37,25 @@ pub(super) fn tile(isa: Isa, w: &Quantized, panel: usize, x: Rows<'_>, first: us
         // SAFETY: as above.
         return unsafe { super::avx2::tile(w.form, lines, x, first, c) };
     }
+    let add_row = match w.form {
+        Form::Q8_0 => add_row::<{ Form::Q8_0 as u8 }>,
+        Form::Q4_0 => add_row::<{ Form::Q4_0 as u8 }>,
+        Form::Q4_1 => add_row::<{ Form::Q4_1 as u8 }>,
+        Form::Q5_0 => add_row::<{ Form::Q5_0 as u8 }>,
+        Form::Q5_1 => add_row::<{ Form::Q5_1 as u8 }>,
+        Form::Q4_K => add_row::<{ Form::Q4_K as u8 }>,
+        Form::Q5_K => add_row::<{ Form::Q5_K as u8 }>,
+        Form::Q6_K => add_row::<{ Form::Q6_K as u8 }>,
+    };
     for row in 0..c.rows() {
-        add_row(w.form, lines, x, first + row, c.row_mut(row));
+        add_row(lines, x, first + row, c.row_mut(row));
     }
     let _ = isa;
 }
 
 /// One row, block by block.
-fn add_row(form: Form, panel: &[Line], x: Rows<'_>, row: usize, sums: &mut [f32]) {
+fn add_row<const FORM: u8>(panel: &[Line], x: Rows<'_>, row: usize, sums: &mut [f32]) {
+    let form = const { Form::numbered(FORM) };
     let (codes, scales, totals, firsts) = (x.codes(row), x.scales(row), x.sums(row), x.firsts(row));
     let groups = GROUPS / form.parts();
     let mut acc = [0.0_f32; COLS];
@@ -58,8 +69,7 @@ fn add_row(form: Form, panel: &[Line], x: Rows<'_>, row: usize, sums: &mut [f32]
             for (group, x) in codes.as_chunks::<GROUP>().0.iter().enumerate().skip(part * groups).take(groups)
             {
                 for (half, dots) in dots.as_chunks_mut().0.iter_mut().enumerate() {
-                    let w = std::array::from_fn(|byte| layout::code(form, lines.1, group, half, byte));
-                    add_codes(dots, &w, x.map(i32::from));
+                    add_codes(dots, &layout::codes(form, lines.1, group, half), x.map(i32::from));
                 }
             }
             for (col, sum) in acc.iter_mut().enumerate() {

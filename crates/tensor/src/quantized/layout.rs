@@ -110,19 +110,19 @@ const fn starts(form: Form, b: usize) -> (usize, usize) {
     (head, head + form.head() + b % BLOCKS * form.lines())
 }
 
-/// The code in a byte of the line of codes of a group, or of the line of the other outputs.
+/// The codes of a group, of the first or second sixteen outputs.
 #[inline(always)]
-pub(super) fn code(form: Form, block: &[Line], group: usize, half: usize, byte: usize) -> u8 {
+pub(super) fn codes(form: Form, block: &[Line], group: usize, half: usize) -> [u8; 64] {
     let (line, shift) = form.codes_at(group);
-    let lower = block[line + half].0[byte] >> shift;
-    if !form.is_narrow() {
-        return lower;
+    let mut codes = block[line + half].0;
+    if form.is_narrow() {
+        codes = codes.map(|code| code >> shift & 15);
     }
-    let upper = match form.upper_at(group) {
-        Some((line, shift, mask)) => block[line + half].0[byte] >> shift & mask,
-        None => 0,
-    };
-    lower & 15 | upper << 4
+    if let Some((line, shift, mask)) = form.upper_at(group) {
+        let upper = &block[line + half].0;
+        codes.iter_mut().zip(upper).for_each(|(code, upper)| *code |= (upper >> shift & mask) << 4);
+    }
+    codes
 }
 
 /// What the codes of an output are multiplied by in a part of a block.
@@ -150,11 +150,14 @@ pub(super) fn least(form: Form, (head, block): (&[Line], &[Line]), col: usize) -
 pub(super) fn weights(form: Form, panel: &[Line], b: usize, col: usize) -> [f32; BLOCK] {
     let lines = block(form, panel, b);
     let least = if form.has_least() { least(form, lines, col) } else { 0.0 };
-    std::array::from_fn(|k| {
-        let (half, byte) = place(col, k);
-        let code = code(form, lines.1, k / GROUP, half, byte);
-        weight(form, scale(form, lines, k * form.parts() / BLOCK, col), least, code)
-    })
+    let mut weights = [0.0; BLOCK];
+    for (group, weights) in weights.as_chunks_mut::<GROUP>().0.iter_mut().enumerate() {
+        let (half, byte) = place(col, group * GROUP);
+        let scale = scale(form, lines, group * form.parts() / GROUPS, col);
+        let codes = codes(form, lines.1, group, half);
+        weights.iter_mut().zip(&codes[byte..]).for_each(|(w, &code)| *w = weight(form, scale, least, code));
+    }
+    weights
 }
 
 /// Sets block `b` of an output of a panel of zeros.
