@@ -299,6 +299,12 @@ pub(crate) enum WeightForm {
     /// 5 bits a weight
     #[value(name = "q4_1")]
     Q4_1,
+    /// 5.5 bits a weight
+    #[value(name = "q5_0")]
+    Q5_0,
+    /// 6 bits a weight
+    #[value(name = "q5_1")]
+    Q5_1,
 }
 
 impl From<WeightForm> for Storage {
@@ -308,6 +314,8 @@ impl From<WeightForm> for Storage {
             WeightForm::Q8_0 => Storage::Quantized(Form::Q8_0),
             WeightForm::Q4_0 => Storage::Quantized(Form::Q4_0),
             WeightForm::Q4_1 => Storage::Quantized(Form::Q4_1),
+            WeightForm::Q5_0 => Storage::Quantized(Form::Q5_0),
+            WeightForm::Q5_1 => Storage::Quantized(Form::Q5_1),
         }
     }
 }

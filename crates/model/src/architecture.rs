@@ -204,7 +204,7 @@ pub fn layout(config: &Config) -> Result<Layout, Error> {
 pub enum Storage {
     /// In the precision of the context.
     Packed,
-    /// In 4 or 8 bits each, which the products compute with.
+    /// In 4 to 8 bits each, which the products compute with.
     Quantized(Form),
 }
 

@@ -15,7 +15,7 @@ pub struct Isa(Kind);
 pub enum Kind {
     /// The target's baseline; fused multiply-adds in software where the baseline has none.
     Scalar,
-    /// x86-64 AVX2 and FMA.
+    /// x86-64 AVX2, FMA and F16C.
     Avx2,
     /// x86-64 AVX-512 (F, BW, DQ, VL).
     Avx512,
@@ -46,7 +46,9 @@ impl Isa {
     pub fn detect() -> Isa {
         #[cfg(target_arch = "x86_64")]
         {
-            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let avx2 = is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c");
             let avx512 = is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq")

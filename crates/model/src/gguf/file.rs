@@ -128,15 +128,7 @@ impl<'a> Tensor<'a> {
     /// Its rows as weights (N, K) that are multiplied as they are; none if its type has no [`form`](blocks::form).
     #[must_use]
     pub fn quantized(&self) -> Option<Quantized> {
-        let element_type = self.element_type();
-        let (form, size) = (blocks::form(element_type)?, element_type.block()?.bytes);
-        let (rows, columns) = (self.rows(), self.columns());
-        let bytes = self.bytes().ok()?;
-        let a_row = bytes.len() / rows;
-        Some(Quantized::new(form, (rows, columns), |n, b| {
-            let at = n * a_row + b * size;
-            blocks::block(element_type, &bytes[at..at + size])
-        }))
+        blocks::weights(self.element_type(), (self.rows(), self.columns()), self.bytes().ok()?)
     }
 
     fn unsupported(&self, source: UnsupportedType) -> Error {

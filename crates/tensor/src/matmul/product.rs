@@ -49,7 +49,7 @@ pub enum Operand<'a, T> {
     View(ArrayView2<'a, T>),
     /// Packed before.
     Packed(&'a Packed<T>),
-    /// Of 4 or 8 bits a weight. In products of f64, an oracle, what the codes stand for.
+    /// Of 4 to 8 bits a weight. In products of f64, an oracle, what the codes stand for.
     Quantized(&'a Quantized),
 }
 

@@ -4,8 +4,9 @@
     expect(unsafe_code, reason = "calls functions compiled for detected features")
 )]
 
-use super::rows::Rows;
-use super::{BLOCK, COLS, Form, GROUP, Line, Quantized};
+use super::layout::{self, GROUPS, Line};
+use super::rows::{Rows, sum_of_part};
+use super::{BLOCK, COLS, Form, GROUP, Quantized};
 use crate::isa::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::isa::Kind;
@@ -31,68 +32,64 @@ pub(super) fn tile(isa: Isa, w: &Quantized, panel: usize, x: Rows<'_>, first: us
         // SAFETY: an `Isa` of this kind is only made after detecting the features.
         return unsafe { super::vnni::tile(w.form, lines, x, first, c) };
     }
+    #[cfg(target_arch = "x86_64")]
+    if isa.kind() >= Kind::Avx2 {
+        // SAFETY: as above.
+        return unsafe { super::avx2::tile(w.form, lines, x, first, c) };
+    }
+    let add_row = match w.form {
+        Form::Q8_0 => add_row::<{ Form::Q8_0 as u8 }>,
+        Form::Q4_0 => add_row::<{ Form::Q4_0 as u8 }>,
+        Form::Q4_1 => add_row::<{ Form::Q4_1 as u8 }>,
+        Form::Q5_0 => add_row::<{ Form::Q5_0 as u8 }>,
+        Form::Q5_1 => add_row::<{ Form::Q5_1 as u8 }>,
+        Form::Q4_K => add_row::<{ Form::Q4_K as u8 }>,
+        Form::Q5_K => add_row::<{ Form::Q5_K as u8 }>,
+        Form::Q6_K => add_row::<{ Form::Q6_K as u8 }>,
+    };
     for row in 0..c.rows() {
-        let (x, sums) = ((x.codes(first + row), x.scales(first + row), x.sums(first + row)), c.row_mut(row));
-        #[cfg(target_arch = "x86_64")]
-        if isa.kind() >= Kind::Avx2 {
-            // SAFETY: as above.
-            unsafe { add_row_avx2(w.form, lines, x, sums) };
-            continue;
-        }
-        add_row(w.form, lines, x, sums);
+        add_row(lines, x, first + row, c.row_mut(row));
     }
     let _ = isa;
 }
 
-/// [`add_row`] compiled for AVX2.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn add_row_avx2(form: Form, lines: &[Line], x: (&[i8], &[f32], &[i32]), sums: &mut [f32]) {
-    add_row(form, lines, x, sums);
-}
-
 /// One row, block by block.
-#[inline(always)]
-fn add_row(form: Form, lines: &[Line], (codes, scales, totals): (&[i8], &[f32], &[i32]), sums: &mut [f32]) {
+fn add_row<const FORM: u8>(panel: &[Line], x: Rows<'_>, row: usize, sums: &mut [f32]) {
+    let form = const { Form::numbered(FORM) };
+    let (codes, scales, totals, firsts) = (x.codes(row), x.scales(row), x.sums(row), x.firsts(row));
+    let groups = GROUPS / form.parts();
     let mut acc = [0.0_f32; COLS];
     acc[..sums.len()].copy_from_slice(sums);
-    for (b, block) in lines.chunks_exact(form.lines()).enumerate() {
-        let x: &[i8] = &codes[b * BLOCK..(b + 1) * BLOCK];
-        let mut dots = [-form.offset() * totals[b]; COLS];
-        let of_codes = &block[1 + usize::from(form.has_least())..];
-        for (at, line) in of_codes.iter().enumerate() {
-            let (group, first) = (at / 2, at % 2 * (COLS / 2));
-            if form.is_narrow() {
-                add_codes(&mut dots, first, line, &x[group * GROUP..], |code| code & 15);
-                add_codes(&mut dots, first, line, &x[group * GROUP + BLOCK / 2..], |code| code >> 4);
-            } else {
-                add_codes(&mut dots, first, line, &x[group * GROUP..], |code| code);
+    for (b, (codes, lines)) in
+        codes.as_chunks::<BLOCK>().0.iter().zip(layout::blocks(form, panel)).enumerate()
+    {
+        for part in 0..form.parts() {
+            let sum = sum_of_part(form, totals, firsts, b, part);
+            let mut dots = [-form.offset() * sum; COLS];
+            for (group, x) in codes.as_chunks::<GROUP>().0.iter().enumerate().skip(part * groups).take(groups)
+            {
+                for (half, dots) in dots.as_chunks_mut().0.iter_mut().enumerate() {
+                    add_codes(dots, &layout::codes(form, lines.1, group, half), x.map(i32::from));
+                }
             }
-        }
-        for (col, sum) in acc.iter_mut().enumerate() {
-            *sum = (dots[col] as f32).mul_add(scales[b] * half(&block[0], col), *sum);
+            for (col, sum) in acc.iter_mut().enumerate() {
+                *sum = (dots[col] as f32).mul_add(scales[b] * layout::scale(form, lines, part, col), *sum);
+            }
         }
         if form.has_least() {
             let total = scales[b] * totals[b] as f32;
             for (col, sum) in acc.iter_mut().enumerate() {
-                *sum = total.mul_add(half(&block[1], col), *sum);
+                *sum = total.mul_add(layout::least(form, lines, col), *sum);
             }
         }
     }
     sums.copy_from_slice(&acc[..sums.len()]);
 }
 
-/// The products of four steps of k, of sixteen outputs from `first` on.
+/// The products of four steps of k, of sixteen outputs.
 #[inline(always)]
-fn add_codes(dots: &mut [i32; COLS], first: usize, line: &Line, x: &[i8], code: impl Fn(u8) -> u8) {
-    let x = [x[0], x[1], x[2], x[3]].map(i32::from);
-    for (dot, four) in dots[first..first + COLS / 2].iter_mut().zip(line.0.as_chunks::<GROUP>().0) {
-        *dot += four.iter().zip(x).map(|(&w, x)| i32::from(code(w)) * x).sum::<i32>();
+fn add_codes(dots: &mut [i32; COLS / 2], w: &[u8; COLS / 2 * GROUP], x: [i32; GROUP]) {
+    for (dot, four) in dots.iter_mut().zip(w.as_chunks::<GROUP>().0) {
+        *dot += four.iter().zip(x).map(|(&w, x)| i32::from(w) * x).sum::<i32>();
     }
-}
-
-/// The number of an output.
-#[inline(always)]
-fn half(line: &Line, col: usize) -> f32 {
-    half::f16::from_bits(u16::from_le_bytes([line.0[2 * col], line.0[2 * col + 1]])).to_f32()
 }

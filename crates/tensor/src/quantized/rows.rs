@@ -3,7 +3,7 @@
 
 use selvedge_sync::{Team, chunks};
 
-use super::BLOCK;
+use super::{BLOCK, Form};
 use crate::isa::dispatch;
 use crate::tile::Strided;
 use crate::{Isa, Real};
@@ -17,9 +17,9 @@ const LEAST: f32 = 1e-30;
 /// last bits. Unlike a conversion, which must look for what does not fit, that takes vectors an addition.
 const ONES: f32 = 12_582_912.0;
 
-/// Words of f32 that a row of so many blocks takes: codes, scales, sums of codes.
+/// Words of f32 that a row of so many blocks takes: codes, scales, sums of codes, sums of their first halves.
 pub(super) fn words(blocks: usize) -> usize {
-    blocks * (BLOCK / size_of::<f32>() + 2)
+    blocks * (BLOCK / size_of::<f32>() + 3)
 }
 
 /// Quantized rows.
@@ -45,11 +45,17 @@ impl<'a> Rows<'a> {
                     let row = x.window(task * ROWS + at, 1, 0, x.cols());
                     let (codes, rest) = out.split_at_mut(blocks * BLOCK / size_of::<f32>());
                     let (scales, sums) = rest.split_at_mut(blocks);
-                    round(isa, row, bytemuck::cast_slice_mut(codes), scales, bytemuck::cast_slice_mut(sums));
+                    let (sums, firsts) = bytemuck::cast_slice_mut(sums).split_at_mut(blocks);
+                    round(isa, row, bytemuck::cast_slice_mut(codes), scales, sums, firsts);
                 }
             });
         }
         Rows { words: words_of_all, blocks }
+    }
+
+    /// Blocks of a row.
+    pub(super) fn blocks(&self) -> usize {
+        self.blocks
     }
 
     fn row(&self, row: usize) -> &'a [f32] {
@@ -66,25 +72,58 @@ impl<'a> Rows<'a> {
     /// A scale a block.
     #[inline(always)]
     pub(super) fn scales(&self, row: usize) -> &'a [f32] {
-        &self.row(row)[self.blocks * BLOCK / size_of::<f32>()..][..self.blocks]
+        self.after_codes(row, 0)
     }
 
     /// The sum of the codes of each block.
     #[inline(always)]
     pub(super) fn sums(&self, row: usize) -> &'a [i32] {
-        bytemuck::cast_slice(&self.row(row)[self.blocks * BLOCK / size_of::<f32>() + self.blocks..])
+        bytemuck::cast_slice(self.after_codes(row, 1))
+    }
+
+    /// The sum of the first half of the codes of each block.
+    #[inline(always)]
+    pub(super) fn firsts(&self, row: usize) -> &'a [i32] {
+        bytemuck::cast_slice(self.after_codes(row, 2))
+    }
+
+    #[inline(always)]
+    fn after_codes(&self, row: usize, at: usize) -> &'a [f32] {
+        &self.row(row)[self.blocks * BLOCK / size_of::<f32>()..][at * self.blocks..(at + 1) * self.blocks]
+    }
+}
+
+/// The sum of the codes of a part of block b, out of those of blocks and of their first halves.
+#[inline(always)]
+pub(super) fn sum_of_part(form: Form, sums: &[i32], firsts: &[i32], b: usize, part: usize) -> i32 {
+    match (form.parts(), part) {
+        (1, _) => sums[b],
+        (_, 0) => firsts[b],
+        _ => sums[b] - firsts[b],
     }
 }
 
 dispatch! {
     /// Rounds one row: a block's largest number becomes ±127. One that is not finite makes the scale NaN.
-    fn round<T>(x: Strided<'_, T>, codes: &mut [i8], scales: &mut [f32], sums: &mut [i32]) = round_body;
+    fn round<T>(
+        x: Strided<'_, T>,
+        codes: &mut [i8],
+        scales: &mut [f32],
+        sums: &mut [i32],
+        firsts: &mut [i32],
+    ) = round_body;
 }
 
 #[inline(always)]
-fn round_body<T: Real>(x: Strided<'_, T>, codes: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
-    let each = codes.as_chunks_mut::<BLOCK>().0.iter_mut().zip(scales).zip(sums).enumerate();
-    for (b, ((codes, scale), sum)) in each {
+fn round_body<T: Real>(
+    x: Strided<'_, T>,
+    codes: &mut [i8],
+    scales: &mut [f32],
+    sums: &mut [i32],
+    firsts: &mut [i32],
+) {
+    let each = codes.as_chunks_mut::<BLOCK>().0.iter_mut().zip(scales).zip(sums.iter_mut().zip(firsts));
+    for (b, ((codes, scale), (sum, first))) in each.enumerate() {
         let mut block = [0.0_f32; BLOCK];
         let width = BLOCK.min(x.cols() - b * BLOCK);
         let part = x.window(0, 1, b * BLOCK, width);
@@ -104,7 +143,7 @@ fn round_body<T: Real>(x: Strided<'_, T>, codes: &mut [i8], scales: &mut [f32], 
         // As integers, the bits of numbers without a sign are ordered as these are, and NaN comes last.
         let largest = f32::from_bits(bits.into_iter().fold(0, u32::max));
         if !largest.is_finite() {
-            (*scale, *sum) = (f32::NAN, 0);
+            (*scale, *sum, *first) = (f32::NAN, 0, 0);
             codes.fill(0);
             continue;
         }
@@ -118,5 +157,6 @@ fn round_body<T: Real>(x: Strided<'_, T>, codes: &mut [i8], scales: &mut [f32], 
             total += rounded;
         }
         *sum = total;
+        *first = codes[..BLOCK / 2].iter().map(|&code| i32::from(code)).sum();
     }
 }

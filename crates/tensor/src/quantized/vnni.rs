@@ -2,9 +2,11 @@
 #![expect(unsafe_code, reason = "vector loads, masked loads and stores")]
 
 use core::arch::x86_64::*;
+use std::hint::black_box;
 
-use super::rows::Rows;
-use super::{BLOCK, COLS, Form, GROUP, Line};
+use super::layout::{GROUPS, Line, blocks};
+use super::rows::{Rows, sum_of_part};
+use super::{BLOCK, COLS, Form, GROUP};
 use crate::tile::Tile;
 
 /// Outputs of a vector.
@@ -14,51 +16,53 @@ const LANES: usize = 16;
 ///
 /// # Safety
 /// The processor has AVX-512 F, BW and VNNI. C has 1 to 6 rows and up to 32 columns.
-pub(super) unsafe fn tile(form: Form, lines: &[Line], x: Rows<'_>, first: usize, c: &mut Tile<'_, f32>) {
+pub(super) unsafe fn tile(form: Form, panel: &[Line], x: Rows<'_>, first: usize, c: &mut Tile<'_, f32>) {
     let tile = match form {
-        Form::Q8_0 => by_rows::<128, false, false>,
-        Form::Q4_0 => by_rows::<8, true, false>,
-        Form::Q4_1 => by_rows::<0, true, true>,
+        Form::Q8_0 => by_rows::<{ Form::Q8_0 as u8 }>,
+        Form::Q4_0 => by_rows::<{ Form::Q4_0 as u8 }>,
+        Form::Q4_1 => by_rows::<{ Form::Q4_1 as u8 }>,
+        Form::Q5_0 => by_rows::<{ Form::Q5_0 as u8 }>,
+        Form::Q5_1 => by_rows::<{ Form::Q5_1 as u8 }>,
+        Form::Q4_K => by_rows::<{ Form::Q4_K as u8 }>,
+        Form::Q5_K => by_rows::<{ Form::Q5_K as u8 }>,
+        Form::Q6_K => by_rows::<{ Form::Q6_K as u8 }>,
     };
     // SAFETY: the caller's word.
-    unsafe { tile(form, lines, x, first, c) };
+    unsafe { tile(panel, x, first, c) };
 }
 
-unsafe fn by_rows<const OFFSET: i32, const NARROW: bool, const LEAST: bool>(
-    form: Form,
-    lines: &[Line],
-    x: Rows<'_>,
-    first: usize,
-    c: &mut Tile<'_, f32>,
-) {
+unsafe fn by_rows<const FORM: u8>(panel: &[Line], x: Rows<'_>, first: usize, c: &mut Tile<'_, f32>) {
     let tile = match c.rows() {
-        1 => rows::<1, OFFSET, NARROW, LEAST>,
-        2 => rows::<2, OFFSET, NARROW, LEAST>,
-        3 => rows::<3, OFFSET, NARROW, LEAST>,
-        4 => rows::<4, OFFSET, NARROW, LEAST>,
-        5 => rows::<5, OFFSET, NARROW, LEAST>,
-        _ => rows::<6, OFFSET, NARROW, LEAST>,
+        1 => rows::<1, FORM>,
+        2 => rows::<2, FORM>,
+        3 => rows::<3, FORM>,
+        4 => rows::<4, FORM>,
+        5 => rows::<5, FORM>,
+        _ => rows::<6, FORM>,
     };
     // SAFETY: the caller's word, and chosen by the rows of C.
-    unsafe { tile(form, lines, x, first, c) };
+    unsafe { tile(panel, x, first, c) };
 }
 
 /// # Safety
 /// As [`tile`], with M rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn rows<const M: usize, const OFFSET: i32, const NARROW: bool, const LEAST: bool>(
-    form: Form,
-    lines: &[Line],
+unsafe fn rows<const M: usize, const FORM: u8>(
+    panel: &[Line],
     x: Rows<'_>,
     first: usize,
     c: &mut Tile<'_, f32>,
 ) {
+    let form = const { Form::numbered(FORM) };
     let cols = c.cols();
     let masks: [__mmask16; 2] = [lanes(cols), lanes(cols.saturating_sub(LANES))];
     let (out, step) = (c.start(), c.row_step());
-    let codes: [&[i8]; M] = std::array::from_fn(|i| x.codes(first + i));
-    let scales: [&[f32]; M] = std::array::from_fn(|i| x.scales(first + i));
-    let totals: [&[i32]; M] = std::array::from_fn(|i| x.sums(first + i));
+    let len = x.blocks();
+    // Lengths that the reads of codes below rely on.
+    let codes: [&[i8]; M] = std::array::from_fn(|i| &x.codes(first + i)[..len * BLOCK]);
+    let scales: [&[f32]; M] = std::array::from_fn(|i| &x.scales(first + i)[..len]);
+    let totals: [&[i32]; M] = std::array::from_fn(|i| &x.sums(first + i)[..len]);
+    let firsts: [&[i32]; M] = std::array::from_fn(|i| &x.firsts(first + i)[..len]);
     let mut sums = [[_mm512_setzero_ps(); 2]; M];
     for (i, row) in sums.iter_mut().enumerate() {
         for (j, sum) in row.iter_mut().enumerate() {
@@ -66,46 +70,62 @@ unsafe fn rows<const M: usize, const OFFSET: i32, const NARROW: bool, const LEAS
             *sum = unsafe { _mm512_maskz_loadu_ps(masks[j], out.wrapping_add(i * step + j * LANES)) };
         }
     }
-    let low = _mm512_set1_epi8(15);
-    let blocks = lines.len() / form.lines();
-    // What the reads of codes below rely on.
-    assert!(codes.iter().all(|codes| codes.len() == blocks * BLOCK), "rows of {blocks} blocks");
-    for (b, block) in lines.chunks_exact(form.lines()).enumerate() {
-        let mut dots = [[_mm512_setzero_si512(); 2]; M];
-        if OFFSET > 0 {
-            for (dots, totals) in dots.iter_mut().zip(totals) {
-                *dots = [_mm512_set1_epi32(-OFFSET * totals[b]); 2];
-            }
-        }
-        let of_codes = &block[1 + usize::from(LEAST)..];
-        for (group, pair) in of_codes.as_chunks::<2>().0.iter().enumerate() {
-            let w = [load(&pair[0]), load(&pair[1])];
-            let mut add = |group: usize, w: [__m512i; 2]| {
-                for (dots, codes) in dots.iter_mut().zip(codes) {
-                    // SAFETY: four of the codes of block b.
-                    let x = unsafe { four(codes.as_ptr().wrapping_add(b * BLOCK + group * GROUP)) };
-                    for (dot, w) in dots.iter_mut().zip(w) {
-                        *dot = _mm512_dpbusd_epi32(*dot, w, x);
-                    }
+    // Lines of codes that are read for a part. In a loop of known length the compiler would move the steps of a row so far
+    // apart that registers did not suffice.
+    let steps = black_box(if form.is_narrow() { GROUPS } else { 2 * GROUPS });
+    for (b, lines) in (0..len).zip(blocks(form, panel)) {
+        for part in 0..form.parts() {
+            let mut dots = [[_mm512_setzero_si512(); 2]; M];
+            if form.offset() > 0 {
+                for (i, dots) in dots.iter_mut().enumerate() {
+                    *dots = [_mm512_set1_epi32(
+                        -form.offset() * sum_of_part(form, totals[i], firsts[i], b, part),
+                    ); 2];
                 }
-            };
-            if NARROW {
-                add(group, w.map(|w| _mm512_and_si512(w, low)));
-                let upper = w.map(|w| _mm512_and_si512(_mm512_srli_epi16::<4>(w), low));
-                add(group + BLOCK / GROUP / 2, upper);
-            } else {
-                add(group, w);
+            }
+            let mut upper = upper::<FORM>(lines.1, part);
+            let (line, shift) = form.codes_at(part * GROUPS / 2);
+            for (at, pair) in lines.1[line..line + steps].as_chunks::<2>().0.iter().enumerate() {
+                let mut add = |group: usize, w: [__m512i; 2]| {
+                    for (dots, codes) in dots.iter_mut().zip(codes) {
+                        // SAFETY: four of the codes of block b.
+                        let x = unsafe { four(codes.as_ptr().wrapping_add(b * BLOCK + group * GROUP)) };
+                        for (dot, w) in dots.iter_mut().zip(w) {
+                            *dot = _mm512_dpbusd_epi32(*dot, w, x);
+                        }
+                    }
+                };
+                let w = [load(&pair[0]), load(&pair[1])];
+                if !form.is_narrow() {
+                    add(at, w);
+                    continue;
+                }
+                let lifted = upper.map(|upper| _mm512_slli_epi16::<4>(upper));
+                if form.parts() == 1 {
+                    add(at, joined::<FORM>(w, lifted));
+                    add(at + GROUPS / 2, joined::<FORM>(w.map(|w| _mm512_srli_epi16::<4>(w)), upper));
+                } else {
+                    let by = _mm_cvtsi32_si128(shift as i32);
+                    add(part * GROUPS / 2 + at, joined::<FORM>(w.map(|w| _mm512_srl_epi16(w, by)), lifted));
+                }
+                upper = upper.map(|upper| {
+                    if form.bits() == 5 {
+                        _mm512_srli_epi16::<1>(upper)
+                    } else {
+                        _mm512_srli_epi16::<2>(upper)
+                    }
+                });
+            }
+            let of_part = of_part::<FORM>(lines, part);
+            for ((sums, dots), scales) in sums.iter_mut().zip(dots).zip(scales) {
+                let scale = _mm512_set1_ps(scales[b]);
+                for ((sum, dot), of_part) in sums.iter_mut().zip(dots).zip(of_part) {
+                    *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(scale, of_part), *sum);
+                }
             }
         }
-        let of_block = halves(&block[0]);
-        for ((sums, dots), scales) in sums.iter_mut().zip(dots).zip(scales) {
-            let scale = _mm512_set1_ps(scales[b]);
-            for ((sum, dot), of_block) in sums.iter_mut().zip(dots).zip(of_block) {
-                *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(scale, of_block), *sum);
-            }
-        }
-        if LEAST {
-            let least = halves(&block[1]);
+        if form.has_least() {
+            let least = leasts::<FORM>(lines);
             for ((sums, totals), scales) in sums.iter_mut().zip(totals).zip(scales) {
                 let total = _mm512_set1_ps(scales[b] * totals[b] as f32);
                 for (sum, least) in sums.iter_mut().zip(least) {
@@ -122,9 +142,68 @@ unsafe fn rows<const M: usize, const OFFSET: i32, const NARROW: bool, const LEAS
     }
 }
 
+/// Upper bits of the codes of a part: those of its first group and, where it is the only part, of the fifth lowest.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn upper<const FORM: u8>(block: &[Line], part: usize) -> [__m512i; 2] {
+    let form = const { Form::numbered(FORM) };
+    match form.upper_at(part * GROUPS / 2) {
+        Some((line, ..)) => [load(&block[line]), load(&block[line + 1])],
+        None => [_mm512_setzero_si512(); 2],
+    }
+}
+
+/// Codes of the lower 4 bits of bytes and of the bits of others above the fourth.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn joined<const FORM: u8>(lower: [__m512i; 2], upper: [__m512i; 2]) -> [__m512i; 2] {
+    let most = const { Form::numbered(FORM).most() };
+    [0, 1].map(|j| {
+        let lower = _mm512_and_si512(lower[j], _mm512_set1_epi8(15));
+        if most == 15 {
+            return lower;
+        }
+        _mm512_or_si512(lower, _mm512_and_si512(upper[j], _mm512_set1_epi8((most & !15).cast_signed())))
+    })
+}
+
 /// The first `count` lanes, or all.
 fn lanes(count: usize) -> __mmask16 {
     ((1_u32 << count.min(LANES)) - 1) as u16
+}
+
+/// What the codes of a part are multiplied by.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn of_part<const FORM: u8>((head, block): (&[Line], &[Line]), part: usize) -> [__m512; 2] {
+    let form = const { Form::numbered(FORM) };
+    if !form.has_factors() {
+        return halves(&block[0]);
+    }
+    let factors = quarters(&block[0], part).map(|x| match form.parts() {
+        1 => _mm512_cvtepu8_epi32(x),
+        _ => _mm512_cvtepi8_epi32(x),
+    });
+    product(halves(&head[0]), factors)
+}
+
+/// What is added to the weights of a block.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn leasts<const FORM: u8>((head, block): (&[Line], &[Line])) -> [__m512; 2] {
+    let form = const { Form::numbered(FORM) };
+    if !form.has_factors() {
+        return halves(&block[1]);
+    }
+    product(halves(&head[1]), quarters(&block[0], 1).map(|x| _mm512_cvtepu8_epi32(x)))
+}
+
+/// Numbers times integers, exact.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn product(x: [__m512; 2], factors: [__m512i; 2]) -> [__m512; 2] {
+    let [a, b] = factors.map(|x| _mm512_cvtepi32_ps(x));
+    [_mm512_mul_ps(x[0], a), _mm512_mul_ps(x[1], b)]
 }
 
 /// A line of codes.
@@ -142,6 +221,15 @@ fn halves(line: &Line) -> [__m512; 2] {
     const { assert!(COLS == 2 * LANES) };
     let bits = load(line);
     [_mm512_castsi512_si256(bits), _mm512_extracti64x4_epi64::<1>(bits)].map(|half| _mm512_cvtph_ps(half))
+}
+
+/// The first or second 32 bytes of a line.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn quarters(line: &Line, which: usize) -> [__m128i; 2] {
+    let (quarters, _) = line.0.as_chunks::<LANES>();
+    // SAFETY: sixteen bytes.
+    [0, 1].map(|j| unsafe { _mm_loadu_si128((&raw const quarters[2 * which + j]).cast()) })
 }
 
 /// Four codes of x for all outputs.

@@ -4,7 +4,7 @@
 
 use std::array;
 
-use crate::gguf::blocks::{half_at, nibbles};
+use crate::gguf::blocks::{fives, half_at, nibbles};
 
 /// Scale, 32 codes with a sign.
 pub(super) fn q8_0(block: &[u8; 34]) -> [f32; 32] {
@@ -34,10 +34,4 @@ pub(super) fn q5_0(block: &[u8; 22]) -> [f32; 32] {
 pub(super) fn q5_1(block: &[u8; 24]) -> [f32; 32] {
     let (scale, least) = (half_at(block, 0).to_f32(), half_at(block, 2).to_f32());
     fives(block, 4).map(|code| scale * f32::from(code) + least)
-}
-
-/// Codes of 5 bits, whose upper bits are 4 bytes from `at` on, one bit a code, and whose lower bits follow.
-fn fives(block: &[u8], at: usize) -> [u8; 32] {
-    let lower = nibbles(block, at + 4);
-    array::from_fn(|i| lower[i] | (block[at + i / 8] >> (i % 8) & 1) << 4)
 }

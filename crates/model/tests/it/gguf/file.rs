@@ -38,7 +38,13 @@ fn tensors_are_found_by_name() {
 #[test]
 fn a_tensor_of_blocks_becomes_weights_as_it_is() {
     let (rows, columns) = (35, 64);
-    let types = [(Type::Q8_0, Form::Q8_0), (Type::Q4_0, Form::Q4_0), (Type::Q4_1, Form::Q4_1)];
+    let types = [
+        (Type::Q8_0, Form::Q8_0),
+        (Type::Q4_0, Form::Q4_0),
+        (Type::Q4_1, Form::Q4_1),
+        (Type::Q5_0, Form::Q5_0),
+        (Type::Q5_1, Form::Q5_1),
+    ];
     let tensors = types.iter().map(|(t, _)| spec(&t.to_string(), &[rows, columns], *t)).collect();
     let mut writer = Writer::new(Vec::new(), &Metadata::new(), tensors).unwrap();
     let rng = selvedge_model::CounterRng::new(5, 1);

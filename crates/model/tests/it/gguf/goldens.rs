@@ -64,5 +64,12 @@ fn every_type_gives_the_same_bits() {
         let got: Vec<u32> = got.iter().map(|x| x.to_bits()).collect();
         let want: Vec<u32> = want.data().as_chunks().0.iter().map(|x| u32::from_le_bytes(*x)).collect();
         assert_eq!(got, want, "{name}");
+        // As numbers, the same when it is multiplied as it is.
+        let weights = tensor.quantized();
+        assert_eq!(weights.is_none(), [Type::F32, Type::F16, Type::BF16].contains(&element_type));
+        if let Some(weights) = weights {
+            let want: Vec<f32> = want.iter().map(|bits| f32::from_bits(*bits)).collect();
+            assert_eq!(weights.weights().into_raw_vec_and_offset().0, want, "{name}");
+        }
     }
 }

@@ -8,7 +8,8 @@ use selvedge_model::gguf::{
 
 use super::{metadata, spec};
 
-const TYPES: [Type; 6] = [Type::F32, Type::F16, Type::BF16, Type::Q8_0, Type::Q4_0, Type::Q4_1];
+const TYPES: [Type; 8] =
+    [Type::F32, Type::F16, Type::BF16, Type::Q8_0, Type::Q4_0, Type::Q4_1, Type::Q5_0, Type::Q5_1];
 
 fn values() -> impl Strategy<Value = Value> {
     let text = || any::<String>();

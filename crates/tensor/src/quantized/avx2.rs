@@ -1,0 +1,296 @@
+//! The tile in AVX2: an instruction multiplies codes and adds them in pairs, in 16 bits, which eight groups of codes of 4 bits
+//! fit in, four of 5 bits, two of 6 and one of 8.
+#![expect(unsafe_code, reason = "vector loads, reads of four codes")]
+
+use core::arch::x86_64::*;
+
+use super::layout::{GROUPS, Line, blocks};
+use super::rows::{Rows, sum_of_part};
+use super::{BLOCK, COLS, Form, GROUP};
+use crate::tile::Tile;
+
+/// Outputs of a vector.
+const LANES: usize = 8;
+/// Most rows whose sums of a line of codes, in 16 and in 32 bits, stay in registers.
+const ROWS: usize = 3;
+
+/// As [`super::kernel::tile`].
+///
+/// # Safety
+/// The processor has AVX2, FMA and F16C.
+pub(super) unsafe fn tile(form: Form, panel: &[Line], x: Rows<'_>, first: usize, c: &mut Tile<'_, f32>) {
+    let tile = match form {
+        Form::Q8_0 => by_rows::<{ Form::Q8_0 as u8 }>,
+        Form::Q4_0 => by_rows::<{ Form::Q4_0 as u8 }>,
+        Form::Q4_1 => by_rows::<{ Form::Q4_1 as u8 }>,
+        Form::Q5_0 => by_rows::<{ Form::Q5_0 as u8 }>,
+        Form::Q5_1 => by_rows::<{ Form::Q5_1 as u8 }>,
+        Form::Q4_K => by_rows::<{ Form::Q4_K as u8 }>,
+        Form::Q5_K => by_rows::<{ Form::Q5_K as u8 }>,
+        Form::Q6_K => by_rows::<{ Form::Q6_K as u8 }>,
+    };
+    // SAFETY: the caller's word.
+    unsafe { tile(panel, x, first, c) };
+}
+
+unsafe fn by_rows<const FORM: u8>(panel: &[Line], x: Rows<'_>, first: usize, c: &mut Tile<'_, f32>) {
+    for row in (0..c.rows()).step_by(ROWS) {
+        let tile = match c.rows() - row {
+            1 => rows::<1, FORM>,
+            2 => rows::<2, FORM>,
+            _ => rows::<3, FORM>,
+        };
+        // SAFETY: the caller's word.
+        unsafe { tile(panel, x, (first, row), c) };
+    }
+}
+
+/// Rows `row..row + M` of C, of rows `first + row..` of x.
+///
+/// # Safety
+/// As [`tile`].
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn rows<const M: usize, const FORM: u8>(
+    panel: &[Line],
+    x: Rows<'_>,
+    (first, row): (usize, usize),
+    c: &mut Tile<'_, f32>,
+) {
+    let form = const { Form::numbered(FORM) };
+    let first = first + row;
+    let cols = c.cols();
+    let len = x.blocks();
+    let codes: [&[[i8; BLOCK]]; M] = std::array::from_fn(|i| &x.codes(first + i).as_chunks().0[..len]);
+    let scales: [&[f32]; M] = std::array::from_fn(|i| &x.scales(first + i)[..len]);
+    let totals: [&[i32]; M] = std::array::from_fn(|i| &x.sums(first + i)[..len]);
+    let firsts: [&[i32]; M] = std::array::from_fn(|i| &x.firsts(first + i)[..len]);
+    let mut sums = [[0.0_f32; COLS]; M];
+    for (i, sums) in sums.iter_mut().enumerate() {
+        sums[..cols].copy_from_slice(&c.row_mut(row + i)[..cols]);
+    }
+    for (b, lines) in (0..len).zip(blocks(form, panel)) {
+        for half in 0..2 {
+            for part in 0..form.parts() {
+                let dots = dots::<M, FORM>(lines.1, half, part, codes.map(|codes| &codes[b]));
+                let of_part = of_part::<FORM>(lines, part, half);
+                for (i, (sums, mut dots)) in sums.iter_mut().zip(dots).enumerate() {
+                    if form.is_narrow() && form.offset() > 0 {
+                        let offset = _mm256_set1_epi32(
+                            form.offset() * sum_of_part(form, totals[i], firsts[i], b, part),
+                        );
+                        dots = dots.map(|dot| _mm256_sub_epi32(dot, offset));
+                    }
+                    let scale = _mm256_set1_ps(scales[i][b]);
+                    let products = dots.map(|dot| _mm256_cvtepi32_ps(dot));
+                    add(sums, half, products, of_part.map(|of_part| _mm256_mul_ps(scale, of_part)));
+                }
+            }
+            if form.has_least() {
+                let least = leasts::<FORM>(lines, half);
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let total = _mm256_set1_ps(scales[i][b] * totals[i][b] as f32);
+                    add(sums, half, [total; 2], least);
+                }
+            }
+        }
+    }
+    for (i, sums) in sums.iter().enumerate() {
+        c.row_mut(row + i).copy_from_slice(&sums[..cols]);
+    }
+}
+
+/// Codes of a part of a block times those of rows, of the first or second sixteen outputs.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn dots<const M: usize, const FORM: u8>(
+    block: &[Line],
+    half: usize,
+    part: usize,
+    x: [&[i8; BLOCK]; M],
+) -> [[__m256i; 2]; M] {
+    let form = const { Form::numbered(FORM) };
+    let lines = if form.is_narrow() { GROUPS / 2 } else { GROUPS };
+    let (first, shift) = form.codes_at(part * GROUPS / 2);
+    let mut upper = upper::<FORM>(block, part, half);
+    let mut dots = [[_mm256_setzero_si256(); 2]; M];
+    for begin in (0..lines).step_by(fitting(form)) {
+        let mut pairs = [[_mm256_setzero_si256(); 2]; M];
+        for at in begin..begin + fitting(form) {
+            let mut add = |group: usize, w: [__m256i; 2]| {
+                for (pairs, x) in pairs.iter_mut().zip(x) {
+                    let x = four(x, group);
+                    for (pair, w) in pairs.iter_mut().zip(w) {
+                        *pair = _mm256_add_epi16(*pair, multiply(form, w, x));
+                    }
+                }
+            };
+            let w = load(&block[first + 2 * at + half]);
+            if !form.is_narrow() {
+                add(at, w.map(|w| _mm256_xor_si256(w, _mm256_set1_epi8(-128))));
+                continue;
+            }
+            let lifted = upper.map(|upper| _mm256_slli_epi16::<4>(upper));
+            if form.parts() == 1 {
+                add(at, joined::<FORM>(w, lifted));
+                add(at + GROUPS / 2, joined::<FORM>(w.map(|w| _mm256_srli_epi16::<4>(w)), upper));
+            } else {
+                let by = _mm_cvtsi32_si128(shift as i32);
+                add(part * GROUPS / 2 + at, joined::<FORM>(w.map(|w| _mm256_srl_epi16(w, by)), lifted));
+            }
+            upper = upper.map(|upper| {
+                if form.bits() == 5 { _mm256_srli_epi16::<1>(upper) } else { _mm256_srli_epi16::<2>(upper) }
+            });
+        }
+        for (dots, pairs) in dots.iter_mut().zip(pairs) {
+            for (dot, pair) in dots.iter_mut().zip(pairs) {
+                *dot = _mm256_add_epi32(*dot, _mm256_madd_epi16(pair, _mm256_set1_epi16(1)));
+            }
+        }
+    }
+    dots
+}
+
+/// Lines of codes whose sums of pairs fit in 16 bits.
+const fn fitting(form: Form) -> usize {
+    match form.bits() {
+        4 => 4,
+        5 | 6 => 2,
+        _ => 1,
+    }
+}
+
+const _: () = {
+    let mut number = 0;
+    while number < Form::ALL.len() {
+        let form = Form::ALL[number];
+        // Codes of 8 bits are multiplied less 128.
+        let most = if form.is_narrow() { form.most() as usize } else { 128 };
+        // In forms of one part and less than 8 bits a line has two groups.
+        let groups = if form.is_narrow() { 2 / form.parts() } else { 1 };
+        assert!(fitting(form) * groups * 2 * most * 127 <= i16::MAX as usize, "sums that fit");
+        number += 1;
+    }
+};
+
+/// Codes times codes of x, added in pairs; of 8 bits, codes less 128.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn multiply(form: Form, w: __m256i, x: __m256i) -> __m256i {
+    if form.is_narrow() {
+        _mm256_maddubs_epi16(w, x)
+    } else {
+        // One side has no sign: it goes over to x, which −128 would not bear.
+        _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w))
+    }
+}
+
+/// As in AVX-512: upper bits of the codes of a part.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn upper<const FORM: u8>(block: &[Line], part: usize, half: usize) -> [__m256i; 2] {
+    let form = const { Form::numbered(FORM) };
+    match form.upper_at(part * GROUPS / 2) {
+        Some((line, ..)) => load(&block[line + half]),
+        None => [_mm256_setzero_si256(); 2],
+    }
+}
+
+/// Codes of the lower 4 bits of bytes and of the bits of others above the fourth.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn joined<const FORM: u8>(lower: [__m256i; 2], upper: [__m256i; 2]) -> [__m256i; 2] {
+    let most = const { Form::numbered(FORM).most() };
+    [0, 1].map(|j| {
+        let lower = _mm256_and_si256(lower[j], _mm256_set1_epi8(15));
+        if most == 15 {
+            return lower;
+        }
+        _mm256_or_si256(lower, _mm256_and_si256(upper[j], _mm256_set1_epi8((most & !15).cast_signed())))
+    })
+}
+
+/// Adds products to the sums of the first or second sixteen outputs.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn add(sums: &mut [f32; COLS], half: usize, x: [__m256; 2], y: [__m256; 2]) {
+    let (vectors, _) = sums.as_chunks_mut::<LANES>();
+    for (sum, (x, y)) in vectors[2 * half..2 * half + 2].iter_mut().zip(x.into_iter().zip(y)) {
+        // SAFETY: eight numbers.
+        let old = unsafe { _mm256_loadu_ps(sum.as_ptr()) };
+        let new = _mm256_fmadd_ps(x, y, old);
+        // SAFETY: as above.
+        unsafe { _mm256_storeu_ps(sum.as_mut_ptr(), new) };
+    }
+}
+
+/// What the codes of a part are multiplied by.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn of_part<const FORM: u8>((head, block): (&[Line], &[Line]), part: usize, half: usize) -> [__m256; 2] {
+    let form = const { Form::numbered(FORM) };
+    if !form.has_factors() {
+        return halves(&block[0], half);
+    }
+    let factors = eighths(&block[0], 2 * part + half).map(|x| match form.parts() {
+        1 => _mm256_cvtepu8_epi32(x),
+        _ => _mm256_cvtepi8_epi32(x),
+    });
+    product(halves(&head[0], half), factors)
+}
+
+/// What is added to the weights of a block.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn leasts<const FORM: u8>((head, block): (&[Line], &[Line]), half: usize) -> [__m256; 2] {
+    let form = const { Form::numbered(FORM) };
+    if !form.has_factors() {
+        return halves(&block[1], half);
+    }
+    product(halves(&head[1], half), eighths(&block[0], 2 + half).map(|x| _mm256_cvtepu8_epi32(x)))
+}
+
+/// Numbers times integers, exact.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn product(x: [__m256; 2], factors: [__m256i; 2]) -> [__m256; 2] {
+    let [a, b] = factors.map(|x| _mm256_cvtepi32_ps(x));
+    [_mm256_mul_ps(x[0], a), _mm256_mul_ps(x[1], b)]
+}
+
+/// A line of codes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load(line: &Line) -> [__m256i; 2] {
+    let (vectors, _) = line.0.as_chunks::<32>();
+    // SAFETY: 32 bytes, aligned to as many.
+    [0, 1].map(|j| unsafe { _mm256_load_si256((&raw const vectors[j]).cast()) })
+}
+
+/// The first or second sixteen numbers of a line.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn halves(line: &Line, half: usize) -> [__m256; 2] {
+    let (vectors, _) = line.0.as_chunks::<16>();
+    [0, 1].map(|j| {
+        // SAFETY: sixteen bytes.
+        let bits = unsafe { _mm_loadu_si128((&raw const vectors[2 * half + j]).cast()) };
+        _mm256_cvtph_ps(bits)
+    })
+}
+
+/// Sixteen bytes of a line, in the lower halves of vectors.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn eighths(line: &Line, which: usize) -> [__m128i; 2] {
+    let (eighths, _) = line.0.as_chunks::<LANES>();
+    // SAFETY: eight bytes.
+    [0, 1].map(|j| unsafe { _mm_loadl_epi64((&raw const eighths[2 * which + j]).cast()) })
+}
+
+/// The codes of a group of x, for all outputs.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn four(x: &[i8; BLOCK], group: usize) -> __m256i {
+    let (groups, _) = x.as_chunks::<GROUP>();
+    _mm256_set1_epi32(i32::from_ne_bytes(groups[group].map(i8::cast_unsigned)))
+}
