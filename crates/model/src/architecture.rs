@@ -3,14 +3,14 @@
 use std::fmt::Debug;
 use std::ops::Range;
 
-use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2, s};
+use ndarray::{ArrayView2, ArrayViewMut2, s};
 use selvedge_tensor::attention::{self, KvCache};
-use selvedge_tensor::quantized::Form;
-use selvedge_tensor::{Context, Init, Operand, Packed, Quantized, Real, cross_entropy, linear};
+use selvedge_tensor::{Context, Init, Real, cross_entropy, linear};
 
 use crate::config::{Arch, Config};
 use crate::error::Error;
 use crate::gpt2::{self, Gpt2};
+use crate::held::{Weight, Weights, is_table};
 use crate::layout::{Layout, Slot, flat, read};
 use crate::llama::{self, Llama};
 
@@ -157,16 +157,12 @@ pub trait Architecture<T: Real>: Debug + Send + Sync {
         time: usize,
     );
 
-    /// Packs the weights of products once, for [`Architecture::generate`].
-    fn pack(&self, cx: &mut Context<T>, params: &[T], storage: Storage) -> PackedWeights<T>;
-
     /// Runs `tokens` at positions `first..` of one sequence, extends its caches (one a layer), and writes the
     /// logits (V) of the last one; activations of mode [`Mode::Generate`] for one sequence of as many rows.
     fn generate(
         &self,
         cx: &mut Context<T>,
-        params: &[T],
-        packed: &PackedWeights<T>,
+        weights: &Weights<'_, T>,
         acts: &mut [T],
         caches: &mut [KvCache<T>],
         tokens: &[u32],
@@ -197,68 +193,6 @@ pub fn layout(config: &Config) -> Result<Layout, Error> {
         Arch::Gpt2 => gpt2::layout(config),
         Arch::Llama => llama::layout(config),
     })
-}
-
-/// How the weights of products are kept for generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Storage {
-    /// In the precision of the context.
-    Packed,
-    /// In 4 to 8 bits each, which the products compute with.
-    Quantized(Form),
-}
-
-/// Weights of products in packed form, in the order of the listing; `None` for the rest.
-#[derive(Debug)]
-pub struct PackedWeights<T>(pub(crate) Vec<Option<PackedWeight<T>>>);
-
-#[derive(Debug)]
-pub(crate) enum PackedWeight<T> {
-    Packed(Packed<T>),
-    Quantized(Quantized),
-}
-
-impl<T: Real> PackedWeight<T> {
-    /// Packs a weight of shape (OC, C).
-    pub(crate) fn new(cx: &mut Context<T>, weight: ArrayView2<'_, T>, storage: Storage) -> Self {
-        match storage {
-            Storage::Packed => PackedWeight::Packed(Packed::new(cx, weight.reversed_axes())),
-            Storage::Quantized(form) => {
-                PackedWeight::Quantized(Quantized::of(form, weight.mapv(|w| w.to_f64() as f32).view()))
-            }
-        }
-    }
-}
-
-/// One weight as a wiring reads it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Weight<'a, T> {
-    pub(crate) view: ArrayView2<'a, T>,
-    packed: Option<&'a PackedWeight<T>>,
-}
-
-impl<'a, T: Real> Weight<'a, T> {
-    pub(crate) fn plain(view: ArrayView2<'a, T>) -> Self {
-        Weight { view, packed: None }
-    }
-
-    pub(crate) fn with_packed(view: ArrayView2<'a, T>, packed: Option<&'a PackedWeight<T>>) -> Self {
-        Weight { view, packed }
-    }
-
-    /// The transposed weight as the right operand of a product.
-    pub(crate) fn operand(&self) -> Operand<'_, T> {
-        match self.packed {
-            Some(PackedWeight::Packed(packed)) => Operand::Packed(packed),
-            Some(PackedWeight::Quantized(weights)) => Operand::Quantized(weights),
-            None => Operand::View(self.view.t()),
-        }
-    }
-
-    /// A vector.
-    pub(crate) fn row(&self) -> ArrayView1<'_, T> {
-        self.view.row(0)
-    }
 }
 
 /// Where attention finds keys and values.
@@ -384,15 +318,15 @@ fn by_rows<T: Real>(
 }
 
 /// Zeroes what a first fold adds to: all gradients but those of products, which [`linear_backward`] overwrites.
-pub(crate) fn clear_additions<T: Real>(layout: &Layout, grads: &mut [T], head: &Slot) {
-    for slot in layout.slots().iter().filter(|slot| !is_product(slot, head)) {
+pub(crate) fn clear_additions<T: Real>(layout: &Layout, grads: &mut [T], tied: bool) {
+    for slot in layout.slots().iter().filter(|slot| !is_product(slot, tied)) {
         grads[slot.span.range()].fill(T::ZERO);
     }
 }
 
 /// Whether a weight is the right operand of a product: a matrix, and of the embeddings only one that is the head.
-pub(crate) fn is_product(slot: &Slot, head: &Slot) -> bool {
-    slot.decay && (!slot.name.ends_with("embedding") || slot.name == head.name)
+pub(crate) fn is_product(slot: &Slot, tied: bool) -> bool {
+    slot.decay && (!is_table(slot) || tied && slot.name == "token_embedding")
 }
 
 /// dx = dy · W, dW = dyᵀ · x or `+=`, db += Σ dy.

@@ -7,7 +7,8 @@ use std::fmt;
 use selvedge_tensor::attention::KvCache;
 use selvedge_tensor::{Context, Real};
 
-use crate::architecture::{Architecture, Mode, PackedWeights, Storage};
+use crate::architecture::{Architecture, Mode};
+use crate::held::{Storage, Weights};
 use crate::{CounterRng, Error};
 
 /// Rows of a prompt computed at a time.
@@ -60,8 +61,7 @@ impl Sampling {
 /// One sequence being generated.
 pub struct Generator<'a> {
     model: &'a dyn Architecture<f32>,
-    params: &'a [f32],
-    packed: PackedWeights<f32>,
+    weights: Weights<'a, f32>,
     caches: Vec<KvCache<f32>>,
     acts: Vec<f32>,
     logits: Vec<f32>,
@@ -81,16 +81,25 @@ impl<'a> Generator<'a> {
         params: &'a [f32],
         storage: Storage,
     ) -> Self {
-        let config = model.config();
+        let weights = Weights::pack(cx, model.config(), model.layout(), params, storage);
+        Self::with_weights(cx, model, weights)
+    }
+
+    /// The same with weights that are packed already, for contexts of the precision of this one.
+    ///
+    /// # Panics
+    /// If the weights are not those of the model's layout.
+    pub fn with_weights(cx: &Context, model: &'a dyn Architecture<f32>, weights: Weights<'a, f32>) -> Self {
+        let (config, slots) = (model.config(), model.layout().slots().len());
+        assert_eq!(weights.0.len(), slots, "weights for a layout of {slots}");
         let cache = KvCache::new(config.context, config.kv_heads, config.head_size(), cx.precision());
         Generator {
-            packed: model.pack(cx, params, storage),
+            weights,
             caches: vec![cache; config.layers],
             acts: vec![0.0; model.activations(1, CHUNK, Mode::Generate)],
             logits: vec![0.0; config.vocab],
             position: 0,
             model,
-            params,
         }
     }
 
@@ -125,8 +134,7 @@ impl<'a> Generator<'a> {
         for chunk in tokens.chunks(CHUNK) {
             self.model.generate(
                 cx,
-                self.params,
-                &self.packed,
+                &self.weights,
                 &mut self.acts,
                 &mut self.caches,
                 chunk,

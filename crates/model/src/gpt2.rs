@@ -8,11 +8,11 @@ use selvedge_tensor::gelu::Form;
 use selvedge_tensor::{Context, Real, embedding, gelu, layernorm, linear};
 
 use crate::architecture::{
-    Architecture, Attend, Fold, LossSum, Mode, PackedWeight, PackedWeights, Rows, Storage, Weight, attend,
-    clear_additions, head_losses, head_losses_and_gradient, input_output, is_product, linear_backward,
-    logit_rows, positions,
+    Architecture, Attend, Fold, LossSum, Mode, Rows, attend, clear_additions, head_losses,
+    head_losses_and_gradient, input_output, linear_backward, logit_rows, positions,
 };
 use crate::config::{Activation, Config};
+use crate::held::{Weight, Weights};
 use crate::init::DEVIATION;
 use crate::layout::{Allocator, Carver, Init, Layout, Slot, Span, flat, read};
 
@@ -248,7 +248,7 @@ impl Gpt2 {
         let n = tokens.len();
         let shape = self.config.attention(n / time.max(1), time);
         let first = caches.as_ref().map_or(0, |(_, first)| *first);
-        embedding::forward(cx, a.embedded.view_mut(), tokens, p.token_embedding.view);
+        p.token_embedding.look_up(cx, a.embedded.view_mut(), tokens);
         embedding::forward_add(
             cx,
             a.embedded.view_mut(),
@@ -284,13 +284,7 @@ impl Gpt2 {
         let eps = self.config.norm_eps;
         let (w, b) = (p.norm_1_weight.row(), p.norm_1_bias.row());
         layernorm::forward(cx, a.norm_1.view_mut(), flat(&mut a.mean_1), flat(&mut a.rstd_1), x, w, b, eps);
-        linear::forward(
-            cx,
-            a.qkv.view_mut(),
-            a.norm_1.view(),
-            p.qkv_weight.operand(),
-            Some(p.qkv_bias.row()),
-        );
+        p.qkv_weight.linear(cx, a.qkv.view_mut(), a.norm_1.view(), Some(p.qkv_bias.row()));
         attend(cx, a.attn.view_mut(), &mut a.lse, a.qkv.view(), shape, keys);
         let (w, b) = (p.attn_out_weight.operand(), Some(p.attn_out_bias.row()));
         linear::forward_onto(cx, a.mid.view_mut(), x, a.attn.view(), w, b);
@@ -385,7 +379,7 @@ impl<T: Real> Architecture<T> for Gpt2 {
         let shape = self.config.attention(batch, rows.time);
         let p = self.weights(params);
         if fold == Fold::First {
-            clear_additions(&self.layout, grads, self.params.head());
+            clear_additions(&self.layout, grads, self.config.tied);
         }
         let mut carver = Carver::new(grads);
         let mut d = self.params.map(&mut |slot| carver.take(&slot.span));
@@ -431,33 +425,22 @@ impl<T: Real> Architecture<T> for Gpt2 {
         embedding::backward(cx, dpositions, dinput, &positions(tokens.len(), time, 0));
     }
 
-    fn pack(&self, cx: &mut Context<T>, params: &[T], storage: Storage) -> PackedWeights<T> {
-        let mut packed = Vec::new();
-        self.params.map(&mut |slot: &Slot| {
-            let product = is_product(slot, self.params.head());
-            packed.push(product.then(|| PackedWeight::new(cx, slot.span.view(params), storage)));
-        });
-        PackedWeights(packed)
-    }
-
     fn generate(
         &self,
         cx: &mut Context<T>,
-        params: &[T],
-        packed: &PackedWeights<T>,
+        weights: &Weights<'_, T>,
         acts: &mut [T],
         caches: &mut [KvCache<T>],
         tokens: &[u32],
         first: usize,
         logits: &mut [T],
     ) {
-        let mut packs = packed.0.iter();
-        let weights = self.params.map(&mut |slot| {
-            Weight::with_packed(slot.span.view(params), packs.next().and_then(Option::as_ref))
-        });
+        let mut held = weights.0.iter();
+        let weights =
+            self.params.map(&mut |slot| Weight::held(slot, held.next().expect("a weight for each slot")));
         let mut a = self.views(acts, 1, tokens.len(), Mode::Generate);
         self.forward(cx, &weights, &mut a, tokens, tokens.len(), Some((caches, first)));
-        linear::forward(cx, a.logits.view_mut(), a.norm_f.view(), weights.head().operand(), None);
+        weights.head().linear(cx, a.logits.view_mut(), a.norm_f.view(), None);
         logits.copy_from_slice(read(&a.logits));
     }
 }

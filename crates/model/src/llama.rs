@@ -9,11 +9,11 @@ use selvedge_tensor::attention::{self, KvCache};
 use selvedge_tensor::{Context, Real, embedding, headnorm, linear, rmsnorm, rope, swiglu};
 
 use crate::architecture::{
-    Architecture, Attend, Fold, LossSum, Mode, PackedWeight, PackedWeights, Rows, Storage, Weight, attend,
-    clear_additions, head_losses, head_losses_and_gradient, input_output, is_product, linear_backward,
-    logit_rows,
+    Architecture, Attend, Fold, LossSum, Mode, Rows, attend, clear_additions, head_losses,
+    head_losses_and_gradient, input_output, linear_backward, logit_rows,
 };
 use crate::config::Config;
+use crate::held::{Weight, Weights};
 use crate::init::DEVIATION;
 use crate::layout::{Allocator, Carver, Init, Layout, Slot, Span, flat, read};
 use crate::rope_scaling::{RopeScaling, frequencies};
@@ -265,7 +265,7 @@ impl<T: Real> Llama<T> {
     ) {
         let n = tokens.len();
         let shape = self.config.attention(n / time.max(1), time);
-        embedding::forward(cx, a.embedded.view_mut(), tokens, p.token_embedding.view);
+        p.token_embedding.look_up(cx, a.embedded.view_mut(), tokens);
         let kept = a.blocks.len();
         for (l, block) in p.blocks.iter().enumerate() {
             let (x, out) = input_output(&a.embedded, &mut a.outs, l);
@@ -294,7 +294,7 @@ impl<T: Real> Llama<T> {
         let eps = self.config.norm_eps;
         rmsnorm::forward(cx, a.norm_1.view_mut(), flat(&mut a.rstd_1), x, p.norm_1_weight.row(), eps);
         let b = p.qkv_bias.as_ref().map(Weight::row);
-        linear::forward(cx, a.qkv.view_mut(), a.norm_1.view(), p.qkv_weight.operand(), b);
+        p.qkv_weight.linear(cx, a.qkv.view_mut(), a.norm_1.view(), b);
         if let (Some(norm), Some(raw)) = (&p.qk_norm, &mut a.raw) {
             let (q, k) = queries_and_keys(&mut a.qkv, shape);
             headnorm::forward(cx, q, raw.q.view_mut(), flat(&mut raw.rstd_q), norm.q.row(), eps);
@@ -306,7 +306,7 @@ impl<T: Real> Llama<T> {
         linear::forward_onto(cx, a.mid.view_mut(), x, a.attn.view(), p.attn_out_weight.operand(), None);
         let w = p.norm_2_weight.row();
         rmsnorm::forward(cx, a.norm_2.view_mut(), flat(&mut a.rstd_2), a.mid.view(), w, eps);
-        linear::forward(cx, a.gate_up.view_mut(), a.norm_2.view(), p.gate_up_weight.operand(), None);
+        p.gate_up_weight.linear(cx, a.gate_up.view_mut(), a.norm_2.view(), None);
         swiglu::forward(cx, a.swiglu.view_mut(), a.gate_up.view());
         let w = p.mlp_down_weight.operand();
         linear::forward_onto(cx, out, a.mid.view(), a.swiglu.view(), w, None);
@@ -395,7 +395,7 @@ impl<T: Real> Architecture<T> for Llama<T> {
         let shape = self.config.attention(batch, rows.time);
         let p = self.weights(params);
         if fold == Fold::First {
-            clear_additions(&self.layout, grads, self.params.head());
+            clear_additions(&self.layout, grads, self.config.tied);
         }
         let mut carver = Carver::new(grads);
         let mut d = self.params.map(&mut |slot| carver.take(&slot.span));
@@ -436,33 +436,22 @@ impl<T: Real> Architecture<T> for Llama<T> {
         embedding::backward(cx, dtokens, dinput, tokens);
     }
 
-    fn pack(&self, cx: &mut Context<T>, params: &[T], storage: Storage) -> PackedWeights<T> {
-        let mut packed = Vec::new();
-        self.params.map(&mut |slot: &Slot| {
-            let product = is_product(slot, self.params.head());
-            packed.push(product.then(|| PackedWeight::new(cx, slot.span.view(params), storage)));
-        });
-        PackedWeights(packed)
-    }
-
     fn generate(
         &self,
         cx: &mut Context<T>,
-        params: &[T],
-        packed: &PackedWeights<T>,
+        weights: &Weights<'_, T>,
         acts: &mut [T],
         caches: &mut [KvCache<T>],
         tokens: &[u32],
         first: usize,
         logits: &mut [T],
     ) {
-        let mut packs = packed.0.iter();
-        let weights = self.params.map(&mut |slot| {
-            Weight::with_packed(slot.span.view(params), packs.next().and_then(Option::as_ref))
-        });
+        let mut held = weights.0.iter();
+        let weights =
+            self.params.map(&mut |slot| Weight::held(slot, held.next().expect("a weight for each slot")));
         let mut a = self.views(acts, 1, tokens.len(), Mode::Generate);
         self.forward(cx, &weights, &mut a, tokens, tokens.len(), Some((caches, first)));
-        linear::forward(cx, a.logits.view_mut(), a.norm_f.view(), weights.head().operand(), None);
+        weights.head().linear(cx, a.logits.view_mut(), a.norm_f.view(), None);
         logits.copy_from_slice(read(&a.logits));
     }
 }

@@ -8,7 +8,7 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 use crate::linear::add;
 use crate::reduce::COLUMNS;
 use crate::tile::Grid;
-use crate::{Context, Real};
+use crate::{Context, Quantized, Real};
 
 /// Rows a task of the forward takes.
 const ROWS: usize = 64;
@@ -39,6 +39,30 @@ pub fn forward<T: Real>(
             let token = token as usize;
             assert!(token < table_rows, "token {token} of a vocabulary of {table_rows}");
             row.copy_from_slice(&table[token * c..][..c]);
+        }
+    });
+}
+
+/// The same out of a table of quantized weights: what their codes stand for.
+///
+/// # Panics
+/// As [`forward`].
+#[track_caller]
+pub fn forward_quantized<T: Real>(
+    cx: &mut Context<T>,
+    mut out: ArrayViewMut2<'_, T>,
+    tokens: &[u32],
+    table: &Quantized,
+) {
+    let (n, c) = out.dim();
+    let dim = (table.outputs(), table.inputs());
+    assert!(n == tokens.len() && c == dim.1, "{} tokens of {dim:?} into ({n}, {c})", tokens.len());
+    let out = out.as_slice_mut().expect("contiguous out");
+    cx.for_each(selvedge_sync::chunks(out, ROWS * c), |index, out| {
+        for (row, &token) in out.chunks_mut(c).zip(&tokens[index * ROWS..]) {
+            let token = token as usize;
+            assert!(token < dim.0, "token {token} of a vocabulary of {}", dim.0);
+            row.iter_mut().zip(table.row(token)).for_each(|(to, from)| *to = T::from_f64(f64::from(from)));
         }
     });
 }

@@ -105,12 +105,20 @@ impl Quantized {
     pub fn weights(&self) -> Array2<f32> {
         let mut weights = Array2::zeros((self.outputs, self.inputs));
         for (n, mut row) in weights.rows_mut().into_iter().enumerate() {
-            for (b, mut part) in row.axis_chunks_iter_mut(ndarray::Axis(0), BLOCK).enumerate() {
-                let block = layout::weights(self.form, self.panel(n / COLS), b, n % COLS);
-                part.iter_mut().zip(block).for_each(|(to, from)| *to = from);
-            }
+            row.iter_mut().zip(self.row(n)).for_each(|(to, from)| *to = from);
         }
         weights
+    }
+
+    /// What the codes of output `n` stand for, K weights.
+    ///
+    /// # Panics
+    /// If there is no such output.
+    pub fn row(&self, n: usize) -> impl Iterator<Item = f32> {
+        assert!(n < self.outputs, "output {n} of {}", self.outputs);
+        let blocks = (0..self.inputs.div_ceil(BLOCK))
+            .flat_map(move |b| layout::weights(self.form, self.panel(n / COLS), b, n % COLS));
+        blocks.take(self.inputs)
     }
 
     /// How weights are coded.

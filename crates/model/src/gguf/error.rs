@@ -45,12 +45,64 @@ pub enum Error {
         /// Its type.
         source: UnsupportedType,
     },
+    /// A key says something that this program does not compute.
+    #[error("{}: {key} = {found} {rule}", path.display())]
+    Setting {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What it is.
+        found: String,
+        /// What about it.
+        rule: &'static str,
+    },
+    /// The keys are well formed and make no model.
+    #[error("{}: these keys make no model", path.display())]
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: crate::Error,
+    },
+    /// A tensor of the model is not there.
+    #[error("{}: no tensor {name:?}; is this a vocabulary, or a part of a split model?", path.display())]
+    MissingTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+    },
+    /// A tensor has another shape than the keys say.
+    #[error("{}: tensor {name:?} has shape {found:?}, the keys say {expected:?}", path.display())]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+        /// The shape in the file, the fastest dimension last.
+        found: Vec<usize>,
+        /// The shape by the keys.
+        expected: Vec<usize>,
+    },
+    /// A tensor that the model does not have, so that it must be another one.
+    #[error("{}: tensor {name:?} is none of the model that the keys name", path.display())]
+    ExtraTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+    },
 }
 
 impl Error {
     /// Adds the path of the file that the metadata are of.
     pub fn key(path: impl AsRef<Path>) -> impl FnOnce(KeyError) -> Self {
         move |source| Self::Key { path: path.as_ref().to_path_buf(), source }
+    }
+
+    pub(super) fn model(path: &Path) -> impl FnOnce(crate::Error) -> Self {
+        move |source| Self::Model { path: path.to_path_buf(), source }
     }
 
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {

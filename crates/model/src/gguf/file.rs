@@ -131,6 +131,11 @@ impl<'a> Tensor<'a> {
         blocks::weights(self.element_type(), (self.rows(), self.columns()), self.bytes().ok()?)
     }
 
+    /// Whether its elements can be turned into f32.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        super::dequantize(self.element_type(), &[], &mut []).map_err(|source| self.unsupported(source))
+    }
+
     fn unsupported(&self, source: UnsupportedType) -> Error {
         Error::Unsupported { path: self.file.path.clone(), tensor: self.name().to_owned(), source }
     }

@@ -95,6 +95,18 @@ pub struct Packed<T> {
     precision: Precision,
 }
 
+impl<T> Packed<T> {
+    /// N, the number of outputs.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.data.as_slice())
+    }
+}
+
 impl<T: Real> Packed<T> {
     /// Packs `b` (K, N) for products of the context's precision; pass `weight.t()` for a weight of shape (N, K).
     pub fn new(cx: &mut Context<T>, b: ArrayView2<'_, T>) -> Self {
@@ -110,11 +122,6 @@ impl<T: Real> Packed<T> {
     /// K, the length of a chain.
     pub fn rows(&self) -> usize {
         self.rows
-    }
-
-    /// N, the number of outputs.
-    pub fn cols(&self) -> usize {
-        self.cols
     }
 
     pub(super) fn data(&self) -> &[T] {

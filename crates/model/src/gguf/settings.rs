@@ -1,0 +1,98 @@
+//! The shape of a model by the keys of a GGUF file.
+
+use super::{Error, File, KeyError, optional};
+use crate::{Activation, Arch, Config};
+
+/// The shape, and whether pairs of elements that positions turn lie side by side in the file.
+pub(super) fn read(file: &File) -> Result<(Config, bool), Error> {
+    let metadata = file.header().metadata();
+    let key = |source: KeyError| Error::key(file.path())(source);
+    let refuse = |key: String, found: String, rule: &'static str| Error::Setting {
+        path: file.path().to_owned(),
+        key,
+        found,
+        rule,
+    };
+    let family = metadata.string("general.architecture").map_err(key)?;
+    let arch = match family {
+        "gpt2" => Arch::Gpt2,
+        "llama" | "qwen2" | "qwen3" => Arch::Llama,
+        other => {
+            let rule = "is not computed here; gpt2, llama, qwen2 and qwen3 are";
+            return Err(refuse("general.architecture".into(), other.to_owned(), rule));
+        }
+    };
+    let name = |field: &str| format!("{family}.{field}");
+    let size = |field: &str| -> Result<usize, Error> {
+        let value = metadata.u64(&name(field)).map_err(key)?;
+        usize::try_from(value).map_err(|_| refuse(name(field), value.to_string(), "is too large"))
+    };
+    let maybe = |field: &str| -> Result<Option<usize>, Error> {
+        match metadata.get(&name(field)) {
+            Some(_) => size(field).map(Some),
+            None => Ok(None),
+        }
+    };
+    let heads = size("attention.head_count")?;
+    let channels = size("embedding_length")?;
+    let eps = match arch {
+        Arch::Gpt2 => "attention.layer_norm_epsilon",
+        Arch::Llama => "attention.layer_norm_rms_epsilon",
+    };
+    let head_size = maybe("attention.key_length")?.filter(|size| size.checked_mul(heads) != Some(channels));
+    let vocab = file.tensor("token_embd.weight").map_or(0, |tensor| tensor.rows());
+    let config = Config {
+        arch,
+        vocab,
+        context: size("context_length")?,
+        layers: size("block_count")?,
+        heads,
+        kv_heads: maybe("attention.head_count_kv")?.unwrap_or(heads),
+        channels,
+        hidden: size("feed_forward_length")?,
+        norm_eps: short(metadata.f32(&name(eps)).map_err(key)?),
+        rope_theta: optional(metadata.f32(&name("rope.freq_base"))).map_err(key)?.map_or(10_000.0, short),
+        activation: if arch == Arch::Gpt2 { Activation::GeluTanh } else { Activation::Silu },
+        tied: file.tensor("output.weight").is_none(),
+        head_size,
+        qkv_bias: family == "qwen2",
+        qk_norm: family == "qwen3",
+        rope_scaling: scaling(file, family)?,
+    };
+    let config = Config { context: config.context.min(crate::hf::LONGEST_CONTEXT), ..config };
+    config.validate().map_err(Error::model(file.path()))?;
+    let (turned, values) = (maybe("rope.dimension_count")?, maybe("attention.value_length")?);
+    for (field, found) in [("rope.dimension_count", turned), ("attention.value_length", values)] {
+        if arch == Arch::Llama
+            && let Some(found) = found.filter(|&found| found != config.head_size())
+        {
+            return Err(refuse(name(field), found.to_string(), "must be the size of a head"));
+        }
+    }
+    Ok((config, family == "llama"))
+}
+
+/// How positions are scaled.
+fn scaling(file: &File, family: &str) -> Result<Option<crate::RopeScaling>, Error> {
+    let metadata = file.header().metadata();
+    let (kind, factor) = (format!("{family}.rope.scaling.type"), format!("{family}.rope.scaling.factor"));
+    let refuse = |found: &str, rule| {
+        Err(Error::Setting { path: file.path().to_owned(), key: kind.clone(), found: found.to_owned(), rule })
+    };
+    if file.tensor("rope_freqs.weight").is_some() {
+        return refuse("rope_freqs.weight", "is a table of frequencies, which is not computed here");
+    }
+    match optional(metadata.string(&kind)).map_err(Error::key(file.path()))? {
+        None | Some("none") => Ok(None),
+        Some("linear") => {
+            let factor = metadata.f32(&factor).map_err(Error::key(file.path()))?;
+            Ok(Some(crate::RopeScaling::Linear { factor: short(factor) }))
+        }
+        Some(other) => refuse(other, "is not computed here; none and linear are"),
+    }
+}
+
+/// The f64 that is written as briefly as the f32: 1e-5 was meant, not 9.99999974738e-6.
+fn short(x: f32) -> f64 {
+    x.to_string().parse().unwrap_or_else(|_| f64::from(x))
+}
