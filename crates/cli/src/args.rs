@@ -256,7 +256,9 @@ Examples:
   selvedge generate \"fn main() {\"                   with the newest run in runs/
   selvedge generate \"Once upon\" --run runs/book --temperature 0
   selvedge generate \"use std::\" --tokens 50 --seed 7
-  selvedge generate \"impl Drop\" --weights q8_0           with 8 bits a weight";
+  selvedge generate \"impl Drop\" --weights q8_0           with 8 bits a weight
+  selvedge generate \"The sea is\" --model SmolLM2-135M-Instruct.Q4_1.gguf
+  selvedge generate \"The sea is\" --model models/Qwen3-0.6B --dtype bf16";
 
 #[derive(Debug, Args)]
 #[command(after_help = GENERATE_EXAMPLES)]
@@ -266,6 +268,16 @@ pub(crate) struct GenerateArgs {
     /// Run folder or checkpoint [default: the newest run in runs/]
     #[arg(long, value_name = "RUN_OR_CHECKPOINT")]
     pub(crate) run: Option<PathBuf>,
+    /// Published model instead: a .gguf file, or a Hugging Face folder, of GPT-2, Llama, Mistral, SmolLM2, Qwen2 or Qwen3
+    #[arg(long, value_name = "FILE_OR_FOLDER", conflicts_with = "run")]
+    pub(crate) model: Option<PathBuf>,
+    /// Positions of a published model to have room for, prompt included
+    #[arg(long, value_name = "N", default_value_t = 4096, requires = "model",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) context: u32,
+    /// What operands of a published model's products are rounded to, where its weights are not quantized [default: f32]
+    #[arg(long, requires = "model")]
+    pub(crate) dtype: Option<DtypeArg>,
     /// Tokens to generate at most
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub(crate) tokens: usize,
@@ -288,7 +300,7 @@ pub(crate) struct GenerateArgs {
 /// How weights are kept for generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum WeightForm {
-    /// In the precision of the run
+    /// In the precision of the run, or as a published model has them
     Trained,
     /// 8.5 bits a weight
     #[value(name = "q8_0")]

@@ -8,9 +8,11 @@ use selvedge_model::{Generator, Sampling, build};
 use selvedge_sync::{CancelToken, Team};
 use selvedge_tensor::{Context, Isa};
 use selvedge_tokenizer::Tokenizer;
+use selvedge_train::settings::Dtype;
 
 use crate::INTERRUPTED;
-use crate::args::GenerateArgs;
+use crate::args::{DtypeArg, GenerateArgs, WeightForm};
+use crate::published::Published;
 use crate::run_folder::{open, parameters};
 
 pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<ExitCode> {
@@ -20,32 +22,68 @@ pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<E
         "--temperature {} must be 0 or more",
         args.temperature
     );
+    let mut cx = Context::new(Team::new(args.resources.threads())?, isa);
+    if let Some(path) = &args.model {
+        let published = Published::open(path, args.context as usize)?;
+        let dtype: Dtype = args.dtype.unwrap_or(DtypeArg::F32).into();
+        cx = cx.with_precision(dtype.into());
+        let model = published.model()?;
+        let edges = Edges { before: published.tokenizer.prefix().to_vec(), ends: published.ends.clone() };
+        let own = match args.weights {
+            WeightForm::Trained => published.weights(&mut cx)?,
+            _ => None,
+        };
+        let params = if own.is_some() { Vec::new() } else { published.parameters()? };
+        let mut generator = match own {
+            Some(weights) => Generator::with_weights(&cx, &*model, weights),
+            None => Generator::with_storage(&mut cx, &*model, &params, args.weights.into()),
+        };
+        return print_text(args, &mut cx, &mut generator, &published.tokenizer, &edges, cancel);
+    }
     let (folder, loaded) = open(args.run.as_deref())?;
     let file = folder.read()?;
     let tokenizer = folder.tokenizer(&file)?;
     let model = build::<f32>(file.model)?;
     let params = parameters(&*model, &loaded)?;
-    let precision = file.recipe.dtype.into();
-    let mut cx = Context::new(Team::new(args.resources.threads())?, isa).with_precision(precision);
+    cx = cx.with_precision(file.recipe.dtype.into());
     let mut generator = Generator::with_storage(&mut cx, &*model, &params, args.weights.into());
+    print_text(args, &mut cx, &mut generator, &tokenizer, &Edges::trained(&tokenizer), cancel)
+}
+
+/// The prompt and what follows it, to the standard output.
+fn print_text(
+    args: &GenerateArgs,
+    cx: &mut Context,
+    generator: &mut Generator<'_>,
+    tokenizer: &Tokenizer,
+    edges: &Edges,
+    cancel: &CancelToken,
+) -> anyhow::Result<ExitCode> {
     let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, seed: args.seed };
     let mut out = std::io::stdout().lock();
     let mut show = |text: &str| -> anyhow::Result<()> {
         write!(out, "{text}").and_then(|()| out.flush()).context("cannot write the text")
     };
     show(&args.prompt)?;
-    continue_text(
-        &mut cx,
-        &mut generator,
-        &tokenizer,
-        &args.prompt,
-        args.tokens,
-        &sampling,
-        cancel,
-        &mut show,
-    )?;
+    continue_text(cx, generator, tokenizer, edges, &args.prompt, args.tokens, &sampling, cancel, &mut show)?;
     show("\n")?;
     Ok(if cancel.is_cancelled() { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
+}
+
+/// What stands around a text.
+#[derive(Debug)]
+pub(crate) struct Edges {
+    /// Tokens before it.
+    before: Vec<u32>,
+    /// Tokens that end it.
+    ends: Vec<u32>,
+}
+
+impl Edges {
+    /// Of models that were trained here: a text begins after an end-of-text, as every document of the training data does.
+    pub(crate) fn trained(tokenizer: &Tokenizer) -> Self {
+        Edges { before: vec![tokenizer.end_of_text()], ends: vec![tokenizer.end_of_text()] }
+    }
 }
 
 /// Feeds `prompt` and hands up to `count` tokens of text to `show`, until end-of-text or cancellation.
@@ -55,15 +93,19 @@ pub(crate) fn continue_text(
     cx: &mut Context,
     generator: &mut Generator<'_>,
     tokenizer: &Tokenizer,
+    edges: &Edges,
     prompt: &str,
     count: usize,
     sampling: &Sampling,
     cancel: &CancelToken,
     mut show: impl FnMut(&str) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    // A text begins after an end-of-text, as every document of the training data does.
-    let mut ids = vec![tokenizer.end_of_text()];
+    let mut ids = edges.before.clone();
     ids.extend(tokenizer.encode(prompt));
+    if ids.is_empty() {
+        // Something must come before the first token.
+        ids.push(tokenizer.end_of_text());
+    }
     let context = generator.context();
     let mut pending: Vec<u32> = ids[ids.len() - ids.len().min(context)..].to_vec();
     let mut decoder = tokenizer.decoder();
@@ -78,7 +120,7 @@ pub(crate) fn continue_text(
         }
         let logits = generator.feed(cx, &pending)?;
         let token = sampling.pick(logits, position as u64);
-        if token == tokenizer.end_of_text() {
+        if edges.ends.contains(&token) {
             break;
         }
         ids.push(token);

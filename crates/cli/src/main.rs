@@ -11,6 +11,7 @@ mod metrics;
 mod plot;
 mod prepare;
 mod progress;
+mod published;
 mod run_folder;
 mod sampler;
 mod say;

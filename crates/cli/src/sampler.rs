@@ -12,7 +12,7 @@ use selvedge_sync::{
 use selvedge_tensor::{Context, Isa, Precision};
 use selvedge_tokenizer::Tokenizer;
 
-use crate::generate::continue_text;
+use crate::generate::{Edges, continue_text};
 use crate::progress::Stage;
 
 const TOKENS: usize = 40;
@@ -127,6 +127,7 @@ impl Writer {
                 &mut cx,
                 &mut generator,
                 &self.tokenizer,
+                &Edges::trained(&self.tokenizer),
                 &self.prompt,
                 TOKENS,
                 &sampling,

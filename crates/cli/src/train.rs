@@ -18,7 +18,7 @@ use selvedge_train::trainer::{OnStuck, Trainer};
 
 use crate::INTERRUPTED;
 use crate::args::{ModelArgs, RecipeArgs, TrainArgs};
-use crate::generate::continue_text;
+use crate::generate::{Edges, continue_text};
 use crate::memory;
 use crate::metrics::{Metrics, points};
 use crate::plot::{Series, lines};
@@ -446,6 +446,7 @@ fn samples(
             &mut cx,
             &mut generator,
             tokenizer,
+            &Edges::trained(tokenizer),
             prompt,
             SAMPLE_TOKENS,
             &sampling,

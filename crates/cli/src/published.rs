@@ -1,0 +1,128 @@
+//! Models that others have published: GGUF files and Hugging Face folders, with their tokenizers.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use selvedge_model::gguf::{self, KeyError, optional};
+use selvedge_model::{Architecture, Config, Weights, build, hf};
+use selvedge_tensor::Context;
+use selvedge_tokenizer::{GgufVocabulary, Tokenizer};
+use serde_json::Value;
+
+/// A published model as it lies on disk, checked.
+pub(crate) struct Published {
+    source: Source,
+    pub(crate) config: Config,
+    pub(crate) tokenizer: Tokenizer,
+    /// Tokens that end a text.
+    pub(crate) ends: Vec<u32>,
+}
+
+enum Source {
+    Gguf(gguf::Model),
+    HuggingFace(hf::Folder),
+}
+
+impl Published {
+    /// Opens a `.gguf` file, or a folder with `config.json`, for at most `context` positions.
+    pub(crate) fn open(path: &Path, context: usize) -> anyhow::Result<Self> {
+        if path.is_dir() {
+            let folder = hf::Folder::open(path)?;
+            let tokenizer = folder_tokenizer(path)?;
+            let config = Config { context: folder.config().context.min(context), ..folder.config().clone() };
+            if config.context < folder.config().context && config.arch == selvedge_model::Arch::Gpt2 {
+                bail!(
+                    "--context {context}: a GPT-2 folder is read with all of its {} positions",
+                    folder.config().context
+                );
+            }
+            let mut ends = folder.generation().eos.clone();
+            ends.push(tokenizer.end_of_text());
+            return Self { source: Source::HuggingFace(folder), config, tokenizer, ends }.checked(path);
+        }
+        let model = gguf::Model::open(path)?.with_context(context);
+        let tokenizer = file_tokenizer(&model)?;
+        let (config, ends) = (model.config().clone(), vec![tokenizer.end_of_text()]);
+        Self { source: Source::Gguf(model), config, tokenizer, ends }.checked(path)
+    }
+
+    /// A token without a row would be a fault in the middle of a text.
+    fn checked(self, path: &Path) -> anyhow::Result<Self> {
+        let (tokens, rows) = (self.tokenizer.vocab_size(), self.config.vocab);
+        anyhow::ensure!(
+            tokens <= rows,
+            "{}: the tokenizer has {tokens} tokens, the model rows for {rows}; they are not of one model",
+            path.display()
+        );
+        Ok(self)
+    }
+
+    /// The wiring.
+    pub(crate) fn model(&self) -> anyhow::Result<Box<dyn Architecture<f32>>> {
+        Ok(build(self.config.clone())?)
+    }
+
+    /// All parameters in f32.
+    pub(crate) fn parameters(&self) -> anyhow::Result<Vec<f32>> {
+        match &self.source {
+            Source::Gguf(model) => Ok(model.load()?),
+            Source::HuggingFace(folder) => Ok(folder.load()),
+        }
+    }
+
+    /// The weights as they are kept in the file, if that is how they are computed with; else [`Published::parameters`]
+    /// are to be packed.
+    pub(crate) fn weights(&self, cx: &mut Context) -> anyhow::Result<Option<Weights<'static, f32>>> {
+        match &self.source {
+            Source::Gguf(model) => Ok(Some(model.weights(cx)?)),
+            Source::HuggingFace(_) => Ok(None),
+        }
+    }
+}
+
+/// The tokenizer of a folder: `tokenizer.json`, and which token ends a text by `tokenizer_config.json`.
+fn folder_tokenizer(folder: &Path) -> anyhow::Result<Tokenizer> {
+    let read =
+        |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let path = folder.join("tokenizer.json");
+    let json = read(&path)?;
+    let about = folder.join("tokenizer_config.json");
+    let end = if about.exists() {
+        let about: Value = serde_json::from_slice(&read(&about)?)
+            .with_context(|| format!("{}: not JSON", about.display()))?;
+        let end = &about["eos_token"];
+        end.as_str().or_else(|| end["content"].as_str()).map(str::to_owned)
+    } else {
+        None
+    };
+    Tokenizer::from_hugging_face(&json, end.as_deref())
+        .with_context(|| format!("cannot use {}", path.display()))
+}
+
+/// The tokenizer in a file.
+fn file_tokenizer(model: &gguf::Model) -> anyhow::Result<Tokenizer> {
+    let (file, metadata) = (model.file(), model.file().header().metadata());
+    let key = |error: KeyError| gguf::Error::key(file.path())(error);
+    let name = |field: &str| format!("tokenizer.ggml.{field}");
+    let strings = |field: &str| metadata.array_strings(&name(field)).map_err(key);
+    let id = |field: &str| optional(metadata.u32(&name(field))).map_err(key);
+    let flag = |field: &str| optional(metadata.bool(&name(field))).map_err(key);
+    let kinds = optional(metadata.array_i64(&name("token_type"))).map_err(key)?.unwrap_or_default();
+    let vocabulary = GgufVocabulary {
+        model: metadata.string(&name("model")).map_err(key)?,
+        pre: optional(metadata.string(&name("pre"))).map_err(key)?.unwrap_or_default(),
+        tokens: strings("tokens")?.iter().collect(),
+        // A kind that no i32 holds is none of those that are known.
+        token_types: kinds.into_iter().map(|kind| i32::try_from(kind).unwrap_or(-1)).collect(),
+        merges: match metadata.get(&name("merges")) {
+            Some(_) => strings("merges")?.iter().collect(),
+            None => Vec::new(),
+        },
+        bos: id("bos_token_id")?,
+        eos: id("eos_token_id")?,
+        add_bos: flag("add_bos_token")?,
+        add_eos: flag("add_eos_token")?,
+    };
+    Tokenizer::from_gguf(&vocabulary)
+        .with_context(|| format!("cannot use the tokenizer of {}", file.path().display()))
+}
