@@ -28,7 +28,8 @@ pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<E
     let precision = file.recipe.dtype.into();
     let mut cx = Context::new(Team::new(args.resources.threads())?, isa).with_precision(precision);
     let mut generator = Generator::with_storage(&mut cx, &*model, &params, args.weights.into());
-    let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, seed: args.seed };
+    let sampling =
+        Sampling { temperature: args.temperature, top_k: args.top_k, seed: args.seed, ..Sampling::default() };
     let mut out = std::io::stdout().lock();
     let mut show = |text: &str| -> anyhow::Result<()> {
         write!(out, "{text}").and_then(|()| out.flush()).context("cannot write the text")

@@ -116,7 +116,7 @@ impl Writer {
     ) -> anyhow::Result<()> {
         let model = build::<f32>(config)?;
         let mut cx = Context::new(Team::new(1)?, isa).with_precision(precision);
-        let sampling = Sampling { temperature: 0.7, top_k: 50, seed: 0 };
+        let sampling = Sampling { temperature: 0.7, top_k: 50, seed: 0, ..Sampling::default() };
         let mut seen = 0;
         while let Some(weights) = self.next(seen) {
             seen = weights.version();

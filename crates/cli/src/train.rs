@@ -439,7 +439,7 @@ fn samples(
     let mut all = String::new();
     for (i, prompt) in PROMPTS.iter().enumerate() {
         let mut generator = Generator::new(&mut cx, trainer.model(), trainer.params());
-        let sampling = Sampling { temperature: 0.7, top_k: 50, seed: i as u64 };
+        let sampling = Sampling { temperature: 0.7, top_k: 50, seed: i as u64, ..Sampling::default() };
         let mut text = (*prompt).to_owned();
         let never = CancelToken::new();
         continue_text(
