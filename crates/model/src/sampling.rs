@@ -102,7 +102,7 @@ impl Sampling {
                 return Err(Error::Sampling { field, value: value.to_string(), rule });
             }
         }
-        match self.logit_bias.iter().find(|(_, bias)| !(*bias < f32::INFINITY)) {
+        match self.logit_bias.iter().find(|(_, bias)| bias.is_nan() || *bias == f32::INFINITY) {
             Some((token, bias)) => Err(Error::Sampling {
                 field: "logit_bias",
                 value: format!("{bias} for token {token}"),
@@ -135,7 +135,8 @@ mod tests {
         good.validate().unwrap();
         Sampling::greedy().validate().unwrap();
         Sampling { top_p: 0.0, typical: 0.0, min_p: 1.0, ..Sampling::greedy() }.validate().unwrap();
-        let wrong: [(&str, fn(&mut Sampling, f32), &[f32]); 8] = [
+        type Set = fn(&mut Sampling, f32);
+        let wrong: [(&str, Set, &[f32]); 8] = [
             ("temperature", |s, x| s.temperature = x, &[-0.1, f32::INFINITY]),
             ("typical", |s, x| s.typical = x, &[-0.1, 1.1]),
             ("top_p", |s, x| s.top_p = x, &[-0.1, 1.1]),

@@ -29,7 +29,7 @@ impl Draw {
         logits: &[f32],
         position: u64,
     ) -> Result<u32, Error> {
-        if let Some((token, &value)) = (0..).zip(logits).find(|(_, x)| !(**x < f32::INFINITY)) {
+        if let Some((token, &value)) = (0..).zip(logits).find(|(_, x)| x.is_nan() || **x == f32::INFINITY) {
             return Err(Error::Logit { token, value });
         }
         // No sum or product of f32 overflows f64.
@@ -49,7 +49,7 @@ impl Draw {
             if c.score.total_cmp(&best.score).is_gt() { c } else { best }
         });
         let Some(likeliest) = likeliest else { return Err(Error::AllTokensBanned) };
-        if !(settings.temperature > 0.0) {
+        if settings.temperature <= 0.0 {
             return Ok(likeliest.id);
         }
         filter::apply(settings, &mut self.candidates, &mut self.ranking);

@@ -65,3 +65,50 @@ impl History {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn penalties_are_their_formulae(
+            logits in prop::collection::vec(-9.0_f32..9.0, 12),
+            tokens in prop::collection::vec((0_u32..12, any::<bool>()), 0..30),
+            last_n in prop::option::of(0_usize..12),
+            repetition in prop_oneof![Just(1.0_f32), 0.5_f32..2.0],
+            presence in prop_oneof![Just(0.0_f32), -2.0_f32..2.0],
+            frequency in prop_oneof![Just(0.0_f32), -2.0_f32..2.0],
+        ) {
+            let settings = Sampling {
+                repetition_penalty: repetition,
+                presence_penalty: presence,
+                frequency_penalty: frequency,
+                ..Sampling::default()
+            };
+            let window = &tokens[tokens.len() - last_n.unwrap_or(usize::MAX).min(tokens.len())..];
+            let want = (0..).zip(&logits).map(|(id, &logit)| {
+                let mut x = f64::from(logit);
+                if window.iter().any(|&(token, _)| token == id) {
+                    let penalty = f64::from(repetition);
+                    x = if x > 0.0 { x / penalty } else { x * penalty };
+                }
+                let count = tokens.iter().filter(|&&token| token == (id, true)).count();
+                if count > 0 { x - (count as f64 * f64::from(frequency) + f64::from(presence)) } else { x }
+            });
+            let want: Vec<f64> = want.collect();
+            let mut history = History::new(last_n, 12);
+            for _ in 0..2 {
+                tokens.iter().for_each(|&(token, generated)| history.push(token, generated));
+                let mut got: Vec<f64> = logits.iter().map(|&x| f64::from(x)).collect();
+                history.penalize(&settings, &mut got);
+                prop_assert_eq!(&got, &want);
+                history.clear();
+            }
+        }
+    }
+}

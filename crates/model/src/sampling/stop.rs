@@ -101,3 +101,81 @@ impl StopStrings {
         self.patterns.iter_mut().for_each(|pattern| pattern.matched = 0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What is shown and which string stops, by looking at every end in turn.
+    fn naive(stops: &[String], text: &str) -> (String, Option<usize>) {
+        for end in 1..=text.len() {
+            let there = (0..stops.len()).filter(|&i| text.as_bytes()[..end].ends_with(stops[i].as_bytes()));
+            if let Some(index) = there.max_by_key(|&i| (stops[i].len(), std::cmp::Reverse(i))) {
+                return (text[..end - stops[index].len()].to_owned(), Some(index));
+            }
+        }
+        (text.to_owned(), None)
+    }
+
+    /// How much of the end of `text` may yet become a stop string.
+    fn withheld(stops: &[String], text: &str) -> usize {
+        let starts = text.char_indices().map(|(at, _)| &text[at..]);
+        let mut open = starts.filter(|end| stops.iter().any(|stop| stop.starts_with(end)));
+        open.next().map_or(0, str::len)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn any_cutting_shows_what_a_search_of_the_whole_text_does(
+            stops in prop::collection::vec("[abä€]{1,5}", 0..4),
+            pieces in prop::collection::vec("[abä€]{0,4}", 0..16),
+        ) {
+            let text = pieces.concat();
+            let (want, index) = naive(&stops, &text);
+            let mut matcher = StopStrings::new(&stops).unwrap();
+            // The second text must see nothing of the first.
+            for _ in 0..2 {
+                let (mut shown, mut read) = (String::new(), String::new());
+                let mut stopped = None;
+                for piece in &pieces {
+                    stopped = matcher.push(piece, &mut shown);
+                    read.push_str(piece);
+                    prop_assert!(want.starts_with(&shown), "{:?} of {:?}", shown, want);
+                    if stopped.is_none() {
+                        prop_assert_eq!(read.len() - shown.len(), withheld(&stops, &read));
+                    }
+                }
+                matcher.finish(&mut shown);
+                prop_assert_eq!(stopped, index);
+                prop_assert_eq!(&shown, &want);
+            }
+        }
+    }
+
+    #[test]
+    fn beginnings_are_held_back_and_given_up() {
+        let mut matcher = StopStrings::new(["</s>", "User:"]).unwrap();
+        let mut shown = String::new();
+        assert_eq!(matcher.push("1 <", &mut shown), None);
+        assert_eq!(shown, "1 ");
+        assert_eq!(matcher.push(" 2 Us", &mut shown), None);
+        assert_eq!(shown, "1 < 2 ");
+        assert_eq!(matcher.push("er: no", &mut shown), Some(1));
+        assert_eq!(matcher.push("more", &mut shown), Some(1));
+        matcher.finish(&mut shown);
+        assert_eq!(shown, "1 < 2 ");
+    }
+
+    #[test]
+    fn an_empty_string_is_refused() {
+        assert!(matches!(StopStrings::new(["a", ""]), Err(Error::EmptyStopString { index: 1 })));
+        let mut shown = String::new();
+        let mut none = StopStrings::default();
+        assert_eq!(none.push("all of it", &mut shown), None);
+        assert_eq!(shown, "all of it");
+    }
+}
