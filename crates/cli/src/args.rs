@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use selvedge_model::tensor::quantized::Form;
-use selvedge_model::{Arch, Storage};
+use selvedge_model::{Arch, Sampling, Storage};
 use selvedge_train::schedule::Shape;
 use selvedge_train::settings::Dtype;
 
@@ -24,7 +24,7 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     /// Loss and bits per byte of a trained model on held-out text
     Eval(EvalArgs),
-    /// Show what a run folder or a checkpoint holds
+    /// Show what a run folder, a checkpoint or a GGUF file holds
     Inspect(InspectArgs),
     /// Check the promise: the same parameters for any threads, workers, microbatches and instruction sets
     Check(CheckArgs),
@@ -287,6 +287,27 @@ pub(crate) struct GenerateArgs {
     /// Consider only the K likeliest tokens; 0 considers all
     #[arg(long, value_name = "K", default_value_t = 50)]
     pub(crate) top_k: usize,
+    /// Consider only the likeliest tokens that together have this share of the probability; 1 considers all
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    pub(crate) top_p: f32,
+    /// Consider only tokens with at least this share of the likeliest one's probability; 0 considers all
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    pub(crate) min_p: f32,
+    /// Consider only tokens about as surprising as is to be expected, with this share of the probability; 1 considers all
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    pub(crate) typical: f32,
+    /// Makes tokens of the text so far less likely by this factor; 1 does not
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pub(crate) repetition_penalty: f32,
+    /// Taken off the logit of every token that has been generated
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_hyphen_values = true)]
+    pub(crate) presence_penalty: f32,
+    /// Taken off the logit of a token as often as it has been generated
+    #[arg(long, value_name = "X", default_value_t = 0.0, allow_hyphen_values = true)]
+    pub(crate) frequency_penalty: f32,
+    /// Text that ends the output, and is not shown; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) stop: Vec<String>,
     /// Seed of the draws
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -295,6 +316,24 @@ pub(crate) struct GenerateArgs {
     pub(crate) weights: WeightForm,
     #[command(flatten)]
     pub(crate) resources: ResourceArgs,
+}
+
+impl GenerateArgs {
+    /// How tokens are chosen.
+    pub(crate) fn sampling(&self) -> Sampling {
+        Sampling {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            typical: self.typical,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+            presence_penalty: self.presence_penalty,
+            frequency_penalty: self.frequency_penalty,
+            seed: self.seed,
+            ..Sampling::default()
+        }
+    }
 }
 
 /// How weights are kept for generation.
@@ -347,10 +386,10 @@ pub(crate) struct EvalArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  selvedge inspect runs/book\n  selvedge inspect runs/book/checkpoints/step-00000550 --digest"
+    after_help = "Examples:\n  selvedge inspect runs/book\n  selvedge inspect SmolLM2-135M-Instruct.Q4_1.gguf\n  selvedge inspect runs/book/checkpoints/step-00000550 --digest"
 )]
 pub(crate) struct InspectArgs {
-    /// Run folder or checkpoint [default: the newest run in runs/]
+    /// Run folder, checkpoint or .gguf file [default: the newest run in runs/]
     #[arg(value_name = "RUN_OR_CHECKPOINT")]
     pub(crate) run: Option<PathBuf>,
     /// Print one line: the digest of all parameters

@@ -1,10 +1,11 @@
 //! `selvedge generate`: continues a text, token by token, as it comes.
 
 use std::io::Write as _;
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use selvedge_model::{Generator, Sampling, build};
+use selvedge_model::{Generator, Sampler, Sampling, StopStrings, build};
 use selvedge_sync::{CancelToken, Team};
 use selvedge_tensor::{Context, Isa};
 use selvedge_tokenizer::Tokenizer;
@@ -17,11 +18,7 @@ use crate::run_folder::{open, parameters};
 
 pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<ExitCode> {
     let isa: Isa = args.resources.isa.parse()?;
-    anyhow::ensure!(
-        args.temperature.is_finite() && args.temperature >= 0.0,
-        "--temperature {} must be 0 or more",
-        args.temperature
-    );
+    args.sampling().validate()?;
     let mut cx = Context::new(Team::new(args.resources.threads())?, isa);
     if let Some(path) = &args.model {
         let published = Published::open(path, args.context as usize)?;
@@ -59,13 +56,23 @@ fn print_text(
     edges: &Edges,
     cancel: &CancelToken,
 ) -> anyhow::Result<ExitCode> {
-    let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, seed: args.seed };
+    let sampling = args.sampling();
+    let mut stop = StopStrings::new(args.stop.clone())?;
     let mut out = std::io::stdout().lock();
     let mut show = |text: &str| -> anyhow::Result<()> {
         write!(out, "{text}").and_then(|()| out.flush()).context("cannot write the text")
     };
     show(&args.prompt)?;
-    continue_text(cx, generator, tokenizer, edges, &args.prompt, args.tokens, &sampling, cancel, &mut show)?;
+    let mut safe = String::new();
+    continue_text(cx, generator, tokenizer, edges, &args.prompt, args.tokens, &sampling, cancel, |piece| {
+        safe.clear();
+        let stopped = stop.push(piece, &mut safe).is_some();
+        show(&safe)?;
+        Ok(if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    safe.clear();
+    stop.finish(&mut safe);
+    show(&safe)?;
     show("\n")?;
     Ok(if cancel.is_cancelled() { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
 }
@@ -86,7 +93,7 @@ impl Edges {
     }
 }
 
-/// Feeds `prompt` and hands up to `count` tokens of text to `show`, until end-of-text or cancellation.
+/// Feeds `prompt` and hands up to `count` tokens of text to `show`, until end-of-text, cancellation, or `show` has enough.
 ///
 /// When the context is full, generation goes on from its second half.
 pub(crate) fn continue_text(
@@ -98,7 +105,7 @@ pub(crate) fn continue_text(
     count: usize,
     sampling: &Sampling,
     cancel: &CancelToken,
-    mut show: impl FnMut(&str) -> anyhow::Result<()>,
+    mut show: impl FnMut(&str) -> anyhow::Result<ControlFlow<()>>,
 ) -> anyhow::Result<()> {
     let mut ids = edges.before.clone();
     ids.extend(tokenizer.encode(prompt));
@@ -106,6 +113,8 @@ pub(crate) fn continue_text(
         // Something must come before the first token.
         ids.push(tokenizer.end_of_text());
     }
+    let mut sampler = Sampler::new(sampling.clone(), generator.vocab())?;
+    sampler.prompt(&ids)?;
     let context = generator.context();
     let mut pending: Vec<u32> = ids[ids.len() - ids.len().min(context)..].to_vec();
     let mut decoder = tokenizer.decoder();
@@ -119,7 +128,7 @@ pub(crate) fn continue_text(
             pending = ids[ids.len() - (context / 2).max(1)..].to_vec();
         }
         let logits = generator.feed(cx, &pending)?;
-        let token = sampling.pick(logits, position as u64);
+        let token = sampler.sample(logits, position as u64)?.token;
         if edges.ends.contains(&token) {
             break;
         }
@@ -127,9 +136,11 @@ pub(crate) fn continue_text(
         pending = vec![token];
         text.clear();
         decoder.push(token, &mut text)?;
-        show(&text)?;
+        if show(&text)?.is_break() {
+            return Ok(());
+        }
     }
     text.clear();
     decoder.finish(&mut text);
-    show(&text)
+    show(&text).map(|_| ())
 }

@@ -1,7 +1,9 @@
-//! `selvedge inspect`: what a run folder or a checkpoint holds.
+//! `selvedge inspect`: what a run folder, a checkpoint or a GGUF file holds.
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use selvedge_model::gguf::{self, Value};
 use selvedge_model::{build, named};
 use selvedge_train::checkpoint::{Checkpoints, parameters_digest};
 
@@ -10,6 +12,9 @@ use crate::run_folder::{open, parameters};
 use crate::say::result;
 
 pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
+    if let Some(path) = args.run.as_deref().filter(|path| path.extension() == Some("gguf".as_ref())) {
+        return published(path);
+    }
     let (folder, loaded) = open(args.run.as_deref())?;
     let file = folder.read()?;
     let model = build::<f32>(file.model.clone())?;
@@ -68,4 +73,51 @@ pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
         result!("  {name:28} {shape:?} norm {norm:.4}")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a GGUF file holds: its keys, long lists by their length, and its tensors.
+fn published(path: &Path) -> anyhow::Result<ExitCode> {
+    let file = gguf::File::open(path)?;
+    let header = file.header();
+    result!("file        {}: GGUF version {}", path.display(), header.version())?;
+    for (key, value) in header.metadata().iter() {
+        result!("{key} = {}", brief(value))?;
+    }
+    let bytes = |tensor: &gguf::Tensor<'_>| tensor.bytes().map(<[u8]>::len);
+    let mut total = 0;
+    for tensor in file.tensors() {
+        let size = bytes(&tensor).unwrap_or_default();
+        total += size;
+        let shape: Vec<String> = tensor.shape().iter().map(usize::to_string).collect();
+        let (name, kind) = (tensor.name(), tensor.element_type());
+        result!("{name}  {kind}  {}  {size} bytes", shape.join(" x "))?;
+    }
+    result!("{} tensors, {total} bytes", header.tensors().len())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A value on one line of no great length; what would steer a terminal is escaped.
+fn brief(value: &Value) -> String {
+    const MOST: usize = 100;
+    let whole = match value {
+        Value::Array(array) => return format!("{} values", array.len()),
+        Value::String(text) => format!("{:?}", text.chars().take(MOST).collect::<String>()),
+        Value::U8(x) => x.to_string(),
+        Value::I8(x) => x.to_string(),
+        Value::U16(x) => x.to_string(),
+        Value::I16(x) => x.to_string(),
+        Value::U32(x) => x.to_string(),
+        Value::I32(x) => x.to_string(),
+        Value::U64(x) => x.to_string(),
+        Value::I64(x) => x.to_string(),
+        Value::F32(x) => x.to_string(),
+        Value::F64(x) => x.to_string(),
+        Value::Bool(x) => x.to_string(),
+    };
+    match value {
+        Value::String(text) if text.chars().nth(MOST).is_some() => {
+            format!("{whole}… ({} bytes)", text.len())
+        }
+        _ => whole,
+    }
 }

@@ -3,6 +3,7 @@
 //! Training publishes a copy of its parameters and goes on at once. A text is of one version from its first token to its
 //! last, and says of which step; versions that come while it is written, but for the newest, are passed over.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use selvedge_model::{Config, Generator, Sampling, build};
@@ -116,7 +117,7 @@ impl Writer {
     ) -> anyhow::Result<()> {
         let model = build::<f32>(config)?;
         let mut cx = Context::new(Team::new(1)?, isa).with_precision(precision);
-        let sampling = Sampling { temperature: 0.7, top_k: 50, seed: 0 };
+        let sampling = Sampling { temperature: 0.7, top_k: 50, seed: 0, ..Sampling::default() };
         let mut seen = 0;
         while let Some(weights) = self.next(seen) {
             seen = weights.version();
@@ -134,7 +135,7 @@ impl Writer {
                 &self.shared.stopped,
                 |piece| {
                     text.push_str(piece);
-                    Ok(())
+                    Ok(ControlFlow::Continue(()))
                 },
             )?;
             if !self.shared.stopped.is_cancelled() {

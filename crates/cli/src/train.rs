@@ -1,5 +1,6 @@
 //! `selvedge train`: from text, or from a run cut short, to a trained model and samples.
 
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -439,7 +440,7 @@ fn samples(
     let mut all = String::new();
     for (i, prompt) in PROMPTS.iter().enumerate() {
         let mut generator = Generator::new(&mut cx, trainer.model(), trainer.params());
-        let sampling = Sampling { temperature: 0.7, top_k: 50, seed: i as u64 };
+        let sampling = Sampling { temperature: 0.7, top_k: 50, seed: i as u64, ..Sampling::default() };
         let mut text = (*prompt).to_owned();
         let never = CancelToken::new();
         continue_text(
@@ -453,7 +454,7 @@ fn samples(
             &never,
             |piece| {
                 text.push_str(piece);
-                Ok(())
+                Ok(ControlFlow::Continue(()))
             },
         )?;
         all.push_str(&format!("--- sample {} ---\n{text}\n", i + 1));

@@ -1,4 +1,4 @@
-//! What can go wrong with a model that came from outside.
+//! What can go wrong with a model that came from outside, and with what is asked of it.
 
 use std::path::PathBuf;
 
@@ -63,5 +63,44 @@ pub enum Error {
         token: u32,
         /// Size of the vocabulary.
         vocab: usize,
+    },
+    /// A setting of sampling outside its range.
+    #[error("sampling: {field} = {value} {rule}")]
+    Sampling {
+        /// Name of the field.
+        field: &'static str,
+        /// What it was.
+        value: String,
+        /// What it must satisfy.
+        rule: &'static str,
+    },
+    /// Another number of logits than the sampler was made for.
+    #[error(
+        "{found} logits for a sampler over a vocabulary of {vocab}; make the sampler with the model's vocabulary"
+    )]
+    LogitsLength {
+        /// Logits given.
+        found: usize,
+        /// Size of the sampler's vocabulary.
+        vocab: usize,
+    },
+    /// A logit from which nothing can be drawn.
+    #[error(
+        "the logit of token {token} is {value}, neither finite nor −∞; are the model's parameters damaged?"
+    )]
+    Logit {
+        /// The first such token.
+        token: u32,
+        /// NaN or +∞.
+        value: f32,
+    },
+    /// Every logit is −∞, by itself or by its bias.
+    #[error("no token can be chosen: all logits are −∞; ban fewer tokens")]
+    AllTokensBanned,
+    /// A stop string without characters.
+    #[error("stop string {index} is empty and would end every text at once; leave it out")]
+    EmptyStopString {
+        /// Its place in the list.
+        index: usize,
     },
 }

@@ -4,59 +4,15 @@
 
 use std::fmt;
 
+use selvedge_tensor::Context;
 use selvedge_tensor::attention::KvCache;
-use selvedge_tensor::{Context, Real};
 
+use crate::Error;
 use crate::architecture::{Architecture, Mode};
 use crate::held::{Storage, Weights};
-use crate::{CounterRng, Error};
 
 /// Rows of a prompt computed at a time.
 const CHUNK: usize = 64;
-
-/// How the next token is chosen.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sampling {
-    /// Logits are divided by this; 0 takes the likeliest token.
-    pub temperature: f32,
-    /// Only the likeliest so many are considered; 0 considers all.
-    pub top_k: usize,
-    /// The draw at position n is a pure function of (seed, n).
-    pub seed: u64,
-}
-
-impl Sampling {
-    /// The token drawn from `logits` for the position `position`.
-    ///
-    /// Ties go to the lower id, so that the choice is a function of the logits alone.
-    pub fn pick(&self, logits: &[f32], position: u64) -> u32 {
-        let mut order: Vec<usize> = (0..logits.len()).collect();
-        let by_logit = |&a: &usize, &b: &usize| logits[b].total_cmp(&logits[a]).then(a.cmp(&b));
-        let keep = if self.temperature <= 0.0 { 1 } else { self.top_k.clamp(1, logits.len().max(1)) };
-        let keep = if self.temperature > 0.0 && self.top_k == 0 { logits.len() } else { keep };
-        if keep < order.len() {
-            order.select_nth_unstable_by(keep - 1, by_logit);
-            order.truncate(keep);
-        }
-        order.sort_unstable_by(by_logit);
-        let Some(&best) = order.first() else { return 0 };
-        if order.len() == 1 {
-            return best as u32;
-        }
-        let highest = f64::from(logits[best]);
-        let weight = |i: usize| Real::exp((f64::from(logits[i]) - highest) / f64::from(self.temperature));
-        let total: f64 = order.iter().map(|&i| weight(i)).sum();
-        let unit = (CounterRng::new(self.seed, 0x5A3C).at(position) >> 11) as f64 / (1u64 << 53) as f64;
-        let mut left = unit * total;
-        for &i in &order {
-            left -= weight(i);
-            if left < 0.0 {
-                return i as u32;
-            }
-        }
-        best as u32
-    }
-}
 
 /// One sequence being generated.
 pub struct Generator<'a> {
@@ -111,6 +67,11 @@ impl<'a> Generator<'a> {
     /// Positions there is room for.
     pub fn context(&self) -> usize {
         self.model.config().context
+    }
+
+    /// Logits that follow a token, V.
+    pub fn vocab(&self) -> usize {
+        self.model.config().vocab
     }
 
     /// Forgets the sequence; the next token is the first of a new one.

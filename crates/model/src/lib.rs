@@ -12,16 +12,18 @@ mod init;
 mod layout;
 mod llama;
 mod rope_scaling;
+mod sampling;
 mod weights;
 
 pub use architecture::{Architecture, Fold, LossSum, Mode, Rows, build, layout};
 pub use config::{Activation, Arch, Config};
 pub use error::Error;
-pub use generate::{Generator, Sampling};
+pub use generate::Generator;
 pub use held::{Storage, Weights};
 pub use init::{CounterRng, initialize};
 pub use layout::{Init, Layout, Slot, Span};
 pub use rope_scaling::RopeScaling;
+pub use sampling::{Choice, Sampler, Sampling, StopStrings};
 /// The kernels models run on, for those who build a context to run one.
 pub use selvedge_tensor as tensor;
 pub use weights::{from_named, named};

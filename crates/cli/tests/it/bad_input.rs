@@ -146,10 +146,19 @@ fn places_that_cannot_hold_a_run() {
 #[test]
 fn bad_requests_of_a_good_run() {
     let home = Home::new();
+    fs::write(home.path("text.gguf"), "GGUF, or is it").unwrap();
     home.train("--steps 3 --out run").success();
-    let cases: [(&str, &[&str]); 14] = [
-        ("generate fn --run run --temperature=-1", &["--temperature -1", "0 or more"]),
-        ("generate fn --run run --temperature NaN", &["--temperature NaN", "0 or more"]),
+    let cases: [(&str, &[&str]); 22] = [
+        ("generate fn --run run --temperature=-1", &["temperature = -1", "not negative"]),
+        ("generate fn --run run --temperature NaN", &["temperature = NaN", "finite"]),
+        ("generate fn --run run --top-p 2", &["top_p = 2", "from 0 to 1"]),
+        ("generate fn --run run --repetition-penalty 0", &["repetition_penalty = 0"]),
+        ("generate fn --model text.rs", &["text.rs", "at byte 0", "not a GGUF file"]),
+        ("generate fn --model missing.gguf", &["missing.gguf", "cannot open"]),
+        ("generate fn --model run", &["run/config.json"]),
+        ("generate fn --model text.rs --run run", &["--model", "cannot be used with"]),
+        ("generate fn --run run --context 9", &["--context", "--model"]),
+        ("inspect text.gguf", &["text.gguf"]),
         ("generate fn --run run --threads 0", &["thread"]),
         ("generate fn --run run --isa mmx", &["\"mmx\"", "use auto"]),
         ("generate fn --run text.rs", &["text.rs"]),

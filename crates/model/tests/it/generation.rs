@@ -103,10 +103,10 @@ fn too_long_and_unknown_tokens_are_refused_and_change_nothing() {
 #[test]
 fn sampling_is_a_function_of_seed_and_position() {
     let logits: Vec<f32> = (0..50).map(|i| (i as f32 * 0.7).sin()).collect();
-    let greedy = Sampling { temperature: 0.0, top_k: 0, seed: 1 };
+    let greedy = Sampling { temperature: 0.0, top_k: 0, seed: 1, ..Sampling::default() };
     let best = (0..50).max_by(|&a, &b| logits[a as usize].total_cmp(&logits[b as usize])).unwrap();
     assert_eq!(greedy.pick(&logits, 9), best);
-    let some = Sampling { temperature: 1.0, top_k: 5, seed: 1 };
+    let some = Sampling { temperature: 1.0, top_k: 5, seed: 1, ..Sampling::default() };
     let draws: Vec<u32> = (0..200).map(|n| some.pick(&logits, n)).collect();
     assert_eq!(draws, (0..200).map(|n| some.pick(&logits, n)).collect::<Vec<_>>());
     let mut kinds = draws.clone();

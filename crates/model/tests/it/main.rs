@@ -8,6 +8,7 @@ mod goldens;
 mod gradients;
 mod hf;
 mod one_result;
+mod sampling;
 
 use selvedge_model::{Architecture, Config, Fold, LossSum, Mode, RopeScaling, Rows, build, initialize};
 use selvedge_tensor::{Context, Real};
