@@ -107,7 +107,6 @@ fn scratch<T: Real, P: Panel<T>>(shape: &Shape) -> usize {
     parts::<T, P>(shape).iter().map(|len| len + COLS).sum()
 }
 
-#[track_caller]
 fn run<T: Real, P: Panel<T>>(
     runner: &mut Runner<'_, T>,
     out: ArrayViewMut2<'_, T>,
