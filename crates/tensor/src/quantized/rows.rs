@@ -54,6 +54,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Blocks of a row.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn blocks(&self) -> usize {
         self.blocks
     }
