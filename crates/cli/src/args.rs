@@ -311,7 +311,7 @@ pub(crate) struct GenerateArgs {
     /// Seed of the draws
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// How weights are kept: as trained, or rounded to 8 or 4 bits each, which takes less memory
+    /// How weights are kept: as trained, or rounded to 4 to 8 bits each, which takes less memory
     #[arg(long, value_name = "FORM", value_enum, default_value_t = WeightForm::Trained)]
     pub(crate) weights: WeightForm,
     #[command(flatten)]

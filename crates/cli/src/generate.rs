@@ -18,7 +18,9 @@ use crate::run_folder::{open, parameters};
 
 pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<ExitCode> {
     let isa: Isa = args.resources.isa.parse()?;
-    args.sampling().validate()?;
+    // Before a model is read for nothing.
+    let how = (args.sampling(), StopStrings::new(args.stop.clone())?);
+    how.0.validate()?;
     let mut cx = Context::new(Team::new(args.resources.threads())?, isa);
     if let Some(path) = &args.model {
         let published = Published::open(path, args.context as usize)?;
@@ -35,7 +37,7 @@ pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<E
             Some(weights) => Generator::with_weights(&cx, &*model, weights),
             None => Generator::with_storage(&mut cx, &*model, &params, args.weights.into()),
         };
-        return print_text(args, &mut cx, &mut generator, &published.tokenizer, &edges, cancel);
+        return print_text(args, &mut cx, &mut generator, &published.tokenizer, &edges, how, cancel);
     }
     let (folder, loaded) = open(args.run.as_deref())?;
     let file = folder.read()?;
@@ -44,7 +46,7 @@ pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<E
     let params = parameters(&*model, &loaded)?;
     cx = cx.with_precision(file.recipe.dtype.into());
     let mut generator = Generator::with_storage(&mut cx, &*model, &params, args.weights.into());
-    print_text(args, &mut cx, &mut generator, &tokenizer, &Edges::trained(&tokenizer), cancel)
+    print_text(args, &mut cx, &mut generator, &tokenizer, &Edges::trained(&tokenizer), how, cancel)
 }
 
 /// The prompt and what follows it, to the standard output.
@@ -54,10 +56,10 @@ fn print_text(
     generator: &mut Generator<'_>,
     tokenizer: &Tokenizer,
     edges: &Edges,
+    how: (Sampling, StopStrings),
     cancel: &CancelToken,
 ) -> anyhow::Result<ExitCode> {
-    let sampling = args.sampling();
-    let mut stop = StopStrings::new(args.stop.clone())?;
+    let (sampling, mut stop) = how;
     let mut out = std::io::stdout().lock();
     let mut show = |text: &str| -> anyhow::Result<()> {
         write!(out, "{text}").and_then(|()| out.flush()).context("cannot write the text")
@@ -113,7 +115,11 @@ pub(crate) fn continue_text(
         // Something must come before the first token.
         ids.push(tokenizer.end_of_text());
     }
-    let mut sampler = Sampler::new(sampling.clone(), generator.vocab())?;
+    // Models may have rows that no token has, of which there would be no text.
+    let mut sampling = sampling.clone();
+    let missing = (0..generator.vocab() as u32).filter(|&id| tokenizer.token_bytes(id).is_none());
+    sampling.logit_bias.extend(missing.map(|id| (id, f32::NEG_INFINITY)));
+    let mut sampler = Sampler::new(sampling, generator.vocab())?;
     sampler.prompt(&ids)?;
     let context = generator.context();
     let mut pending: Vec<u32> = ids[ids.len() - ids.len().min(context)..].to_vec();
@@ -143,4 +149,33 @@ pub(crate) fn continue_text(
     text.clear();
     decoder.finish(&mut text);
     show(&text).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use selvedge_model::{Config, initialize};
+    use selvedge_tokenizer::Trainer;
+
+    use super::*;
+
+    /// As models are whose tables were rounded up to a round number of rows.
+    #[test]
+    fn rows_without_a_token_are_never_drawn() {
+        let trainer = Trainer { vocab_size: 260, ..Trainer::default() };
+        let tokenizer = trainer.train(["the cat sat on the mat"], |_| {}).unwrap();
+        let model = build::<f32>(Config::gpt2(2000, 64, 1, 2, 8)).unwrap();
+        let params = initialize::<f32>(model.layout(), 1);
+        let cx = &mut Context::solo();
+        let mut generator = Generator::new(cx, &*model, &params);
+        let sampling = Sampling { temperature: 1.0, top_k: 0, seed: 3, ..Sampling::default() };
+        let edges = Edges { before: vec![1], ends: Vec::new() };
+        let mut pieces = 0;
+        let never = CancelToken::new();
+        continue_text(cx, &mut generator, &tokenizer, &edges, "the", 60, &sampling, &never, |_| {
+            pieces += 1;
+            Ok(ControlFlow::Continue(()))
+        })
+        .unwrap();
+        assert_eq!(pieces, 61);
+    }
 }

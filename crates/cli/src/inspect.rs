@@ -13,6 +13,7 @@ use crate::say::result;
 
 pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     if let Some(path) = args.run.as_deref().filter(|path| path.extension() == Some("gguf".as_ref())) {
+        anyhow::ensure!(!args.digest, "--digest is of runs and checkpoints; {} is neither", path.display());
         return published(path);
     }
     let (folder, loaded) = open(args.run.as_deref())?;
@@ -81,15 +82,14 @@ fn published(path: &Path) -> anyhow::Result<ExitCode> {
     let header = file.header();
     result!("file        {}: GGUF version {}", path.display(), header.version())?;
     for (key, value) in header.metadata().iter() {
-        result!("{key} = {}", brief(value))?;
+        result!("{} = {}", key.escape_debug(), brief(value))?;
     }
-    let bytes = |tensor: &gguf::Tensor<'_>| tensor.bytes().map(<[u8]>::len);
     let mut total = 0;
     for tensor in file.tensors() {
-        let size = bytes(&tensor).unwrap_or_default();
+        let size = tensor.bytes()?.len();
         total += size;
         let shape: Vec<String> = tensor.shape().iter().map(usize::to_string).collect();
-        let (name, kind) = (tensor.name(), tensor.element_type());
+        let (name, kind) = (tensor.name().escape_debug(), tensor.element_type());
         result!("{name}  {kind}  {}  {size} bytes", shape.join(" x "))?;
     }
     result!("{} tensors, {total} bytes", header.tensors().len())?;

@@ -71,6 +71,15 @@ pub struct Config {
     pub rope_scaling: Option<RopeScaling>,
 }
 
+/// Longest context taken over from a file, for architectures without a table of positions.
+pub const LONGEST_CONTEXT: usize = 1 << 17;
+
+/// The longest context taken over from a file with heads of this size: a number in a file does not decide how large a
+/// rotary table gets, which is at most that of [`LONGEST_CONTEXT`] with heads of 128.
+pub(crate) fn longest_context(head_size: usize) -> usize {
+    (LONGEST_CONTEXT * 128 / head_size.max(128)).max(1)
+}
+
 fn default_theta() -> f64 {
     10_000.0
 }

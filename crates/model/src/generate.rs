@@ -48,10 +48,11 @@ impl<'a> Generator<'a> {
     pub fn with_weights(cx: &Context, model: &'a dyn Architecture<f32>, weights: Weights<'a, f32>) -> Self {
         let (config, slots) = (model.config(), model.layout().slots().len());
         assert_eq!(weights.0.len(), slots, "weights for a layout of {slots}");
-        let cache = KvCache::new(config.context, config.kv_heads, config.head_size(), cx.precision());
+        // Each made anew: pages of zeros take no memory until they are written, those of a copy do.
+        let cache = || KvCache::new(config.context, config.kv_heads, config.head_size(), cx.precision());
         Generator {
             weights,
-            caches: vec![cache; config.layers],
+            caches: (0..config.layers).map(|_| cache()).collect(),
             acts: vec![0.0; model.activations(1, CHUNK, Mode::Generate)],
             logits: vec![0.0; config.vocab],
             position: 0,

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorInfo;
 
-pub use config::{LONGEST_CONTEXT, read_config};
+pub use config::read_config;
 pub use dtype::Dtype;
 pub use error::Error;
 pub use family::Family;

@@ -16,7 +16,7 @@ mod sampling;
 mod weights;
 
 pub use architecture::{Architecture, Fold, LossSum, Mode, Rows, build, layout};
-pub use config::{Activation, Arch, Config};
+pub use config::{Activation, Arch, Config, LONGEST_CONTEXT};
 pub use error::Error;
 pub use generate::Generator;
 pub use held::{Storage, Weights};

@@ -48,8 +48,9 @@ pub struct Sampling {
     pub frequency_penalty: f32,
     /// Pairs of a token and what is added to its logit; −∞ bans it. Of a token named twice both count.
     pub logit_bias: Vec<(u32, f32)>,
-    /// How many of the likeliest tokens [`Sampler::sample`] lists with their log-probabilities.
-    pub top_logprobs: usize,
+    /// Whether [`Sampler::sample`] tells log-probabilities, which takes an exponential for each token of the vocabulary, and
+    /// of how many of the likeliest tokens besides the chosen one.
+    pub top_logprobs: Option<usize>,
     /// The draw at position n is a pure function of (seed, n).
     pub seed: u64,
 }
@@ -67,7 +68,7 @@ impl Default for Sampling {
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
             logit_bias: Vec::new(),
-            top_logprobs: 0,
+            top_logprobs: None,
             seed: 0,
         }
     }

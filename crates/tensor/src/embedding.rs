@@ -20,27 +20,13 @@ const ROWS: usize = 64;
 #[track_caller]
 pub fn forward<T: Real>(
     cx: &mut Context<T>,
-    mut out: ArrayViewMut2<'_, T>,
+    out: ArrayViewMut2<'_, T>,
     tokens: &[u32],
     table: ArrayView2<'_, T>,
 ) {
-    let (n, c) = out.dim();
-    assert!(
-        n == tokens.len() && c == table.ncols(),
-        "{} tokens of {:?} into ({n}, {c})",
-        tokens.len(),
-        table.dim()
-    );
-    let table_rows = table.nrows();
+    let (dim, c) = (table.dim(), table.ncols());
     let table = table.to_slice().expect("contiguous table");
-    let out = out.as_slice_mut().expect("contiguous out");
-    cx.for_each(selvedge_sync::chunks(out, ROWS * c), |index, out| {
-        for (row, &token) in out.chunks_mut(c).zip(&tokens[index * ROWS..]) {
-            let token = token as usize;
-            assert!(token < table_rows, "token {token} of a vocabulary of {table_rows}");
-            row.copy_from_slice(&table[token * c..][..c]);
-        }
-    });
+    pick(cx, out, tokens, dim, |token, row| row.copy_from_slice(&table[token * c..][..c]));
 }
 
 /// The same out of a table of quantized weights: what their codes stand for.
@@ -50,19 +36,31 @@ pub fn forward<T: Real>(
 #[track_caller]
 pub fn forward_quantized<T: Real>(
     cx: &mut Context<T>,
-    mut out: ArrayViewMut2<'_, T>,
+    out: ArrayViewMut2<'_, T>,
     tokens: &[u32],
     table: &Quantized,
 ) {
+    pick(cx, out, tokens, (table.outputs(), table.inputs()), |token, row| {
+        row.iter_mut().zip(table.row(token)).for_each(|(to, from)| *to = T::from_f64(f64::from(from)));
+    });
+}
+
+/// Fills each row of `out` with that of its token, out of a table of the dimensions.
+#[track_caller]
+fn pick<T: Real>(
+    cx: &mut Context<T>,
+    mut out: ArrayViewMut2<'_, T>,
+    tokens: &[u32],
+    (v, width): (usize, usize),
+    fill: impl Fn(usize, &mut [T]) + Sync,
+) {
     let (n, c) = out.dim();
-    let dim = (table.outputs(), table.inputs());
-    assert!(n == tokens.len() && c == dim.1, "{} tokens of {dim:?} into ({n}, {c})", tokens.len());
+    assert!(n == tokens.len() && c == width, "{} tokens of ({v}, {width}) into ({n}, {c})", tokens.len());
     let out = out.as_slice_mut().expect("contiguous out");
     cx.for_each(selvedge_sync::chunks(out, ROWS * c), |index, out| {
         for (row, &token) in out.chunks_mut(c).zip(&tokens[index * ROWS..]) {
-            let token = token as usize;
-            assert!(token < dim.0, "token {token} of a vocabulary of {}", dim.0);
-            row.iter_mut().zip(table.row(token)).for_each(|(to, from)| *to = T::from_f64(f64::from(from)));
+            assert!((token as usize) < v, "token {token} of a vocabulary of {v}");
+            fill(token as usize, row);
         }
     });
 }

@@ -1,8 +1,9 @@
 //! Stage 3: joining the bytes of one pretoken into tokens.
 //!
 //! The rule: of all neighbours that merge, those with the lowest rank go first, the leftmost among equals; until no two
-//! neighbours merge. The rank is what they merge into, or the place of their merge in a list. Two ways to do it give the same result: a scan for the minimum is fastest while everything fits a
-//! few cache lines, and a heap keeps long runs from costing the square of their length.
+//! neighbours merge. The rank is what they merge into, or the place of their merge in a list. Two ways to do it give the
+//! same result: a scan for the minimum is fastest while everything fits a few cache lines, and a heap keeps long runs from
+//! costing the square of their length.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -316,6 +316,13 @@ fn hostile_frames_are_refused() {
     assert_eq!(field(json!({"type": "TemplateProcessing"})), "post_processor");
     assert_eq!(field(template(json!([begin]), json!([300]))), "post_processor");
     assert_eq!(field(template(json!([text, text, text]), json!([300]))), "post_processor");
+    // More than any model has, in one list or by naming it again and again.
+    for (pieces, ids) in [(1, 65), (33, 2)] {
+        let single: Vec<Value> = std::iter::repeat_n(begin.clone(), pieces).chain([text.clone()]).collect();
+        assert_eq!(field(template(single.into(), vec![300; ids].into())), "post_processor");
+    }
+    let many = vec![template(json!([begin, text]), json!([300])); 65];
+    assert_eq!(field(json!({"type": "Sequence", "processors": many})), "post_processor");
     let undefined = json!({"type": "TemplateProcessing", "single": [begin, text]});
     assert_eq!(field(undefined), "post_processor");
     let error =

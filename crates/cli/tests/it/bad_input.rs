@@ -148,7 +148,7 @@ fn bad_requests_of_a_good_run() {
     let home = Home::new();
     fs::write(home.path("text.gguf"), "GGUF, or is it").unwrap();
     home.train("--steps 3 --out run").success();
-    let cases: [(&str, &[&str]); 20] = [
+    let cases: [(&str, &[&str]); 21] = [
         ("generate fn --run run --temperature=-1", &["temperature = -1", "not negative"]),
         ("generate fn --run run --temperature NaN", &["temperature = NaN", "finite"]),
         ("generate fn --run run --top-p 2", &["top_p = 2", "from 0 to 1"]),
@@ -157,6 +157,7 @@ fn bad_requests_of_a_good_run() {
         ("generate fn --model missing.gguf", &["missing.gguf", "cannot open"]),
         ("generate fn --model run", &["run/config.json"]),
         ("inspect text.gguf", &["text.gguf"]),
+        ("inspect text.gguf --digest", &["text.gguf", "--digest is of runs"]),
         ("generate fn --run run --threads 0", &["thread"]),
         ("generate fn --run run --isa mmx", &["\"mmx\"", "use auto"]),
         ("generate fn --run text.rs", &["text.rs"]),

@@ -97,31 +97,26 @@ impl Model {
 
     fn hold(&self, cx: &mut Context, slot: &Slot) -> Result<Held<'static, f32>, Error> {
         let sources = self.sources(slot);
-        let is_product = architecture::is_product(slot, self.config.tied);
-        let is_token_table = slot.name == "token_embedding";
-        let mut held = Held { parts: Vec::new(), numbers: None };
-        if is_product || is_token_table && self.form(&sources[0]).is_some() {
-            let mut rest = sources.as_slice();
-            while let Some(first) = rest.first() {
-                let form = self.form(first);
-                let count = rest.iter().take_while(|source| self.form(source) == form).count();
-                let (group, after) = rest.split_at(count);
-                held.parts.push(match form {
-                    Some(_) => Part::Quantized(self.quantized(group)?),
-                    None => Part::Packed(self.packed(cx, group)?),
-                });
-                rest = after;
-            }
+        // Tokens are looked up in quantized weights as well.
+        let is_quantized_table = slot.name == "token_embedding" && self.form(&sources[0]).is_some();
+        if !slot.decay || is_table(slot) && !is_quantized_table {
+            let numbers = self.all(&sources)?;
+            let is_product = architecture::is_product(slot, self.config.tied);
+            let parts = is_product.then(|| packed(cx, &numbers, slot.span.cols)).into_iter().collect();
+            return Ok(Held { parts, numbers: Some(Numbers::Own(numbers)) });
         }
-        let quantized = matches!(held.parts[..], [Part::Quantized(_)]);
-        if !is_product && held.parts.is_empty() || is_table(slot) && !quantized {
-            let mut numbers = Vec::with_capacity(slot.span.len());
-            for source in &sources {
-                numbers.extend(self.numbers(source)?);
-            }
-            held.numbers = Some(Numbers::Own(numbers));
+        let (mut parts, mut rest) = (Vec::new(), sources.as_slice());
+        while let Some(first) = rest.first() {
+            let form = self.form(first);
+            let count = rest.iter().take_while(|source| self.form(source) == form).count();
+            let (group, after) = rest.split_at(count);
+            parts.push(match form {
+                Some(_) => Part::Quantized(self.quantized(group)?),
+                None => packed(cx, &self.all(group)?, slot.span.cols),
+            });
+            rest = after;
         }
-        Ok(held)
+        Ok(Held { parts, numbers: None })
     }
 
     fn sources(&self, slot: &Slot) -> Vec<Source> {
@@ -164,15 +159,13 @@ impl Model {
         Ok(of.expect("a type that has a form, as the caller has looked"))
     }
 
-    /// Tensors as one weight, packed.
-    fn packed(&self, cx: &mut Context, sources: &[Source]) -> Result<Packed<f32>, Error> {
-        let mut numbers = Vec::new();
+    /// The elements of tensors, one after another.
+    fn all(&self, sources: &[Source]) -> Result<Vec<f32>, Error> {
+        let mut numbers = Vec::with_capacity(sources.iter().map(|source| source.rows * source.columns).sum());
         for source in sources {
             numbers.extend(self.numbers(source)?);
         }
-        let columns = sources[0].columns;
-        let weight = ArrayView2::from_shape((numbers.len() / columns, columns), &numbers);
-        Ok(Packed::new(cx, weight.expect("whole rows").reversed_axes()))
+        Ok(numbers)
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -198,4 +191,10 @@ impl Model {
             None => Ok(()),
         }
     }
+}
+
+/// Rows as one weight, packed.
+fn packed(cx: &mut Context, numbers: &[f32], columns: usize) -> Part<f32> {
+    let weight = ArrayView2::from_shape((numbers.len() / columns, columns), numbers);
+    Part::Packed(Packed::new(cx, weight.expect("whole rows").reversed_axes()))
 }

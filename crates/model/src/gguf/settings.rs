@@ -1,6 +1,7 @@
 //! The shape of a model by the keys of a GGUF file.
 
 use super::{Error, File, KeyError, optional};
+use crate::config::longest_context;
 use crate::{Activation, Arch, Config};
 
 /// The shape, and whether pairs of elements that positions turn lie side by side in the file.
@@ -59,8 +60,10 @@ pub(super) fn read(file: &File) -> Result<(Config, bool), Error> {
         qk_norm: family == "qwen3",
         rope_scaling: scaling(file, family)?,
     };
-    let config = Config { context: config.context.min(crate::hf::LONGEST_CONTEXT), ..config };
     config.validate().map_err(Error::model(file.path()))?;
+    // A GPT-2 has as many rows of positions as it says.
+    let longest = if arch == Arch::Llama { longest_context(config.head_size()) } else { config.context };
+    let config = Config { context: config.context.min(longest), ..config };
     let (turned, values) = (maybe("rope.dimension_count")?, maybe("attention.value_length")?);
     for (field, found) in [("rope.dimension_count", turned), ("attention.value_length", values)] {
         if arch == Arch::Llama

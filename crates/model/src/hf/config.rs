@@ -5,12 +5,8 @@
 
 use super::fields::{Fields, parse};
 use super::{Error, Family};
+use crate::config::longest_context;
 use crate::{Activation, Arch, Config, RopeScaling};
-
-/// Longest context taken over from a file, for architectures without a table of positions.
-pub const LONGEST_CONTEXT: usize = 1 << 17;
-/// Most elements of a rotary table that a file may ask for: those of the longest context with heads of 128.
-const LARGEST_TABLE: usize = LONGEST_CONTEXT * 128;
 
 /// The configuration that a `config.json` of transformers describes.
 ///
@@ -18,7 +14,7 @@ const LARGEST_TABLE: usize = LONGEST_CONTEXT * 128;
 ///
 /// [`Config::context`] is the number of positions for which results are exact. Where the file asks for a sliding window
 /// of attention, that is the window, if it is shorter than the model's positions. But for GPT-2 it is also cut to
-/// [`LONGEST_CONTEXT`] (to less for heads of more than 128 elements), so that a number in a file does not decide how large a
+/// [`LONGEST_CONTEXT`](crate::LONGEST_CONTEXT) (to less for heads of more than 128 elements), so that a number in a file does not decide how large a
 /// rotary table gets; whoever has the memory may set it higher.
 ///
 /// # Errors
@@ -113,11 +109,11 @@ fn llama(fields: &Fields<'_>, family: Family) -> Result<Config, Error> {
         None if family == Family::Qwen3 && !fields.has("head_dim") => Some(128),
         size => size,
     };
-    let longest = LARGEST_TABLE / head_size.or(usual).unwrap_or(1).max(128);
+    let longest = longest_context(head_size.or(usual).unwrap_or(1));
     Ok(Config {
         arch: Arch::Llama,
         vocab: fields.needed_size("vocab_size")?,
-        context: positions.min(window(fields, family)?).min(longest.max(1)),
+        context: positions.min(window(fields, family)?).min(longest),
         layers: fields.needed_size("num_hidden_layers")?,
         heads,
         kv_heads: kv_heads(fields, family, heads)?,

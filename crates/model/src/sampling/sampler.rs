@@ -17,9 +17,9 @@ use crate::Error;
 pub struct Choice {
     /// The token.
     pub token: u32,
-    /// Its log-probability.
-    pub logprob: f32,
-    /// The likeliest tokens and their log-probabilities, likeliest first: [`Sampling::top_logprobs`] of them, or fewer if
+    /// Its log-probability, if [`Sampling::top_logprobs`] asks for it.
+    pub logprob: Option<f32>,
+    /// The likeliest tokens and their log-probabilities, likeliest first: as many as asked for, or fewer if
     /// fewer have a logit above −∞.
     pub top: Vec<(u32, f32)>,
 }
@@ -104,19 +104,21 @@ impl Sampler {
         }
         let token = self.draw.choose(&self.settings, &self.history, logits, position)?;
         self.history.push(token, true);
+        let Some(count) = self.settings.top_logprobs else {
+            return Ok(Choice { token, logprob: None, top: Vec::new() });
+        };
         let highest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
         let total: f64 = logits.iter().map(|&x| Real::exp(f64::from(x) - highest)).sum();
         let log_total = Real::ln(total);
         let logprob = |logit: f64| ((logit - highest) - log_total) as f32;
         let mut top = Vec::new();
-        if self.settings.top_logprobs > 0 {
+        if count > 0 {
             let possible = (0..).zip(logits).filter(|(_, x)| x.is_finite());
             let entry = |(id, &x): (u32, &f32)| Entry { key: -f64::from(x), id, weight: 0.0 };
             self.likeliest.fill(possible.map(entry));
-            let count = self.settings.top_logprobs.min(self.vocab);
-            let ranked = (0..count).map_while(|rank| self.likeliest.get(rank));
+            let ranked = (0..count.min(self.vocab)).map_while(|rank| self.likeliest.get(rank));
             top.extend(ranked.map(|entry| (entry.id, logprob(-entry.key))));
         }
-        Ok(Choice { token, logprob: logprob(f64::from(logits[token as usize])), top })
+        Ok(Choice { token, logprob: Some(logprob(f64::from(logits[token as usize]))), top })
     }
 }

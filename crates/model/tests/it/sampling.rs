@@ -66,11 +66,11 @@ proptest! {
         order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
         order.truncate(top_logprobs);
         let settings = Sampling {
-            temperature, top_logprobs, top_p: 0.9, logit_bias: vec![(1, 3.0)], ..Sampling::default()
+            temperature, top_logprobs: Some(top_logprobs), top_p: 0.9, logit_bias: vec![(1, 3.0)], ..Sampling::default()
         };
         let choice = Sampler::new(settings, logits.len()).unwrap().sample(&logits, 0).unwrap();
         let near = |got: f32, token: u32| (f64::from(got) - want[token as usize]).abs() < 1e-5;
-        prop_assert!(near(choice.logprob, choice.token));
+        prop_assert!(near(choice.logprob.unwrap(), choice.token));
         prop_assert_eq!(choice.top.iter().map(|top| top.0 as usize).collect::<Vec<_>>(), order);
         prop_assert!(choice.top.iter().all(|&(token, logprob)| near(logprob, token)));
     }
@@ -236,7 +236,7 @@ fn the_numbers_are_pinned() {
         presence_penalty: 0.5,
         frequency_penalty: 0.5,
         logit_bias: vec![(17, 4.0), (18, -4.0)],
-        top_logprobs: 1,
+        top_logprobs: Some(1),
         seed: 42,
     };
     let mut sampler = Sampler::new(all, 1000).unwrap();
@@ -245,5 +245,5 @@ fn the_numbers_are_pinned() {
         choices.iter().map(|choice| choice.token).collect::<Vec<_>>(),
         [909, 116, 368, 923, 621, 138, 339, 588]
     );
-    assert_eq!((choices[0].logprob, &choices[0].top[..]), (-5.4405427, &[(156, -4.673043)][..]));
+    assert_eq!((choices[0].logprob, &choices[0].top[..]), (Some(-5.4405427), &[(156, -4.673043)][..]));
 }

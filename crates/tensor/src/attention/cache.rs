@@ -41,11 +41,6 @@ impl<T: Real> KvCache<T> {
         (self.keys.len() + self.values.len()) * size_of::<T>()
     }
 
-    /// Of what precision the contexts are that it is for.
-    pub fn precision(&self) -> Precision {
-        self.precision
-    }
-
     /// Stores keys and values (T, HKV·D) of positions `first..first + T`, over what was there.
     ///
     /// # Panics

@@ -6,11 +6,11 @@ use super::product::Right;
 use crate::Real;
 use crate::tile::Strided;
 
-/// Most steps of the operands' form between loading and storing C: a panel of A of this depth stays in the nearest cache, some of B in the
-/// next.
+/// Most steps of the operands' form between loading and storing C: a panel of A of this depth stays in the nearest cache,
+/// some of B in the next.
 const DEEPEST: usize = 384;
 
-/// Elements that are packed for all tasks at once: 32 MiB, a large third-level cache. What is larger is packed piece by
+/// Elements of an operand that is packed for all tasks, at once or depth after depth: 32 MiB, a large third-level cache. What is larger is packed piece by
 /// piece by those who use it, and stays in nearer caches.
 const SHARED: usize = 8 << 20;
 /// Elements of a right operand that stay in the caches until all tasks have read what was packed.

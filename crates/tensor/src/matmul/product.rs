@@ -309,8 +309,8 @@ struct Product<'a, T: Real, P: Panel<T>> {
 }
 
 impl<T: Real, P: Panel<T>> Product<'_, T, P> {
-    /// One rectangle, for the steps of k that are at hand. Panels of A are outermost inside a block of k: each stays in the nearest cache while those of B
-    /// pass.
+    /// One rectangle, for the steps of k that are at hand. Panels of A are outermost inside a block of k: each stays in the
+    /// nearest cache while those of B pass.
     #[inline]
     fn task(
         &self,

@@ -16,8 +16,8 @@ pub struct Block {
 }
 
 impl Block {
-    /// The nearest block. Weights that are not finite, or beyond what a scale in f16 reaches (8 million, half a million with
-    /// 4 bits), make a block of which products are NaN or infinite.
+    /// The nearest block. Weights that are not finite, or beyond what scale and least in f16 reach (8 million in Q8_0, half a
+    /// million in Q4_0, a million in Q5_0, 65,504 where there is a least), make a block of which products are NaN or infinite.
     ///
     /// # Panics
     /// If the form is one of [`SuperBlock`]s.

@@ -10,7 +10,7 @@ use super::{BLOCK, SUPER_BLOCK};
 #[non_exhaustive]
 #[repr(u8)]
 pub enum Form {
-    /// 8 bits: scale·(code − 128), codes 1 to 255. (A GGUF file has code − 128.)
+    /// 8 bits: scale·(code − 128), codes 1 to 255, and 0 in some files. (A GGUF file has code − 128.)
     Q8_0,
     /// 4 bits: scale·(code − 8).
     Q4_0,

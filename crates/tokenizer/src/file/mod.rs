@@ -28,7 +28,7 @@ use crate::{Error, TokenId, Tokenizer};
 const FORMAT: &str = "selvedge-tokenizer";
 const VERSION: u64 = 1;
 
-/// Ten times the largest published vocabularies.
+/// About twice the largest published vocabularies, of some 30 MB.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// Read first, so that a file of another kind or version is named as such, whatever else is in it.

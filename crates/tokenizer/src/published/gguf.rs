@@ -53,6 +53,13 @@ impl Tokenizer {
     /// [`Error::NoEndOfText`] without `eos`; and whatever is wrong with tokens, their types or merges.
     pub fn from_gguf(file: &GgufVocabulary<'_>) -> Result<Self, Error> {
         check_model(file.model)?;
+        // Before anything is copied.
+        if file.tokens.len() > crate::MAX_VOCABULARY {
+            return Err(Error::VocabularyTooLarge {
+                wanted: file.tokens.len(),
+                limit: crate::MAX_VOCABULARY,
+            });
+        }
         let named = pretokenizer::from_name(file.pre)
             .ok_or_else(|| Error::Unsupported { part: "pretokenizer", found: file.pre.into() })?;
         if !file.token_types.is_empty() && file.token_types.len() != file.tokens.len() {
@@ -63,9 +70,8 @@ impl Tokenizer {
             Published { whole: named.whole, gap: Gap::Cut, end_of_text, ..Published::default() };
         let merges = Merges::parse(file)?;
         published.merges = merges.pairs;
-        for (index, text) in file.tokens.iter().enumerate() {
-            let id = TokenId::try_from(index).map_err(|_| too_large(file))?;
-            let kind = file.token_types.get(index).copied().unwrap_or(NORMAL);
+        for (id, text) in (0..).zip(&file.tokens) {
+            let kind = file.token_types.get(id as usize).copied().unwrap_or(NORMAL);
             add_token(&mut published, text, id, kind, merges.tokens.contains(&id));
         }
         if file.add_bos.unwrap_or(named.add_bos) {
@@ -76,10 +82,6 @@ impl Tokenizer {
         }
         Ok(Self::new(Vocab::from_published(published)?, named.pretokenizer))
     }
-}
-
-fn too_large(file: &GgufVocabulary<'_>) -> Error {
-    Error::VocabularyTooLarge { wanted: file.tokens.len(), limit: crate::MAX_VOCABULARY }
 }
 
 fn check_model(model: &str) -> Result<(), Error> {

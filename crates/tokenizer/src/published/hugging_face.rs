@@ -314,12 +314,18 @@ fn around(post_processor: &Value) -> Result<(Vec<TokenId>, Vec<TokenId>), Error>
                 before.append(&mut prefix);
                 prefix = before;
                 suffix.append(&mut behind);
+                if prefix.len().max(suffix.len()) > MOST_AROUND {
+                    return Err(field("post_processor", value));
+                }
             }
             other => return Err(unsupported("post_processor", other)),
         }
     }
     Ok((prefix, suffix))
 }
+
+/// Most tokens before or behind a text; models have one or two.
+const MOST_AROUND: usize = 64;
 
 #[derive(Deserialize)]
 struct Template {
@@ -340,13 +346,20 @@ enum Piece {
 }
 
 impl Template {
-    /// `None` unless the text stands in it once and all tokens are defined.
+    /// `None` unless the text stands in it once, all tokens are defined, and there are no more than [`MOST_AROUND`].
     fn around(&self) -> Option<(Vec<TokenId>, Vec<TokenId>)> {
         let mut sides = [Vec::new(), Vec::new()];
         let mut side = 0;
         for piece in &self.single {
             match piece {
-                Piece::SpecialToken { id } => sides.get_mut(side)?.extend(&self.special_tokens.get(id)?.ids),
+                Piece::SpecialToken { id } => {
+                    let (around, ids) = (sides.get_mut(side)?, &self.special_tokens.get(id)?.ids);
+                    // Before they are copied: a list may be long, and be named again and again.
+                    if around.len() + ids.len() > MOST_AROUND {
+                        return None;
+                    }
+                    around.extend(ids);
+                }
                 Piece::Sequence {} => side += 1,
             }
         }

@@ -102,7 +102,7 @@ fn absent_fields_are_what_the_classes_of_transformers_take() {
         json!({"use_sliding_window": true, "sliding_window": 9, "layer_types": null, "max_window_layers": 2});
     assert_eq!(with("qwen2", unused).unwrap().context, 32);
     let million = json!({"max_position_embeddings": 1_000_000});
-    assert_eq!(with("qwen2", million).unwrap().context, selvedge_model::hf::LONGEST_CONTEXT);
+    assert_eq!(with("qwen2", million).unwrap().context, selvedge_model::LONGEST_CONTEXT);
     let wide = json!({"max_position_embeddings": 1_000_000, "sliding_window": null, "head_dim": 1024});
     assert_eq!(with("mistral", wide).unwrap().context, 1 << 14, "tables of wide heads are no larger");
 }
