@@ -67,6 +67,23 @@ pub(crate) fn check_model(config: &Config) -> anyhow::Result<()> {
     }
 }
 
+/// Refuses to generate with weights of so many bytes and a cache of all positions, if that is larger than the memory.
+pub(crate) fn check_generation(config: &Config, weights: f64) -> anyhow::Result<()> {
+    let row = (config.kv_heads as f64) * config.head_size() as f64;
+    let cache = F32 * 2.0 * row * config.context as f64 * config.layers as f64;
+    match total().filter(|&total| weights + cache > total) {
+        None => Ok(()),
+        Some(total) => bail!(
+            "the model needs {:.1} GB of memory ({:.1} for weights, {:.1} for {} positions), this machine has {:.1}: use a shorter --context or a smaller model",
+            (weights + cache) / 1e9,
+            weights / 1e9,
+            cache / 1e9,
+            config.context,
+            total / 1e9
+        ),
+    }
+}
+
 /// Parameters that a model of either wiring has at the least.
 fn matrices(config: &Config) -> f64 {
     let (layers, channels) = (config.layers as f64, config.channels as f64);
@@ -100,5 +117,9 @@ mod tests {
         assert!(matrices(&small) <= build::<f32>(small.clone()).unwrap().layout().parameters() as f64);
         let error = check_model(&huge).unwrap_err().to_string();
         assert!(error.contains("GB of memory"), "{error}");
+        check_generation(&small, 1e6).unwrap();
+        let long = Config { context: 1 << 24, layers: 4096, ..small };
+        let error = check_generation(&long, 1e6).unwrap_err().to_string();
+        assert!(error.contains("16777216 positions") && error.contains("--context"), "{error}");
     }
 }

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use selvedge_model::gguf::{self, KeyError, optional};
-use selvedge_model::{Architecture, Config, Weights, build, hf};
+use selvedge_model::{Arch, Architecture, Config, Weights, build, hf};
 use selvedge_tensor::Context;
 use selvedge_tokenizer::{GgufVocabulary, Tokenizer};
 use serde_json::Value;
+
+use crate::memory;
 
 /// A published model as it lies on disk, checked.
 pub(crate) struct Published {
@@ -29,12 +31,10 @@ impl Published {
         if path.is_dir() {
             let folder = hf::Folder::open(path)?;
             let tokenizer = folder_tokenizer(path)?;
-            let config = Config { context: folder.config().context.min(context), ..folder.config().clone() };
-            if config.context < folder.config().context && config.arch == selvedge_model::Arch::Gpt2 {
-                bail!(
-                    "--context {context}: a GPT-2 folder is read with all of its {} positions",
-                    folder.config().context
-                );
+            let mut config = folder.config().clone();
+            // A GPT-2 is read with all of its rows of positions.
+            if config.arch != Arch::Gpt2 {
+                config.context = config.context.min(context);
             }
             let mut ends = folder.generation().eos.clone();
             ends.push(tokenizer.end_of_text());
@@ -54,6 +54,14 @@ impl Published {
             "{}: the tokenizer has {tokens} tokens, the model rows for {rows}; they are not of one model",
             path.display()
         );
+        let weights = match &self.source {
+            Source::Gguf(model) => {
+                let sizes = model.file().tensors().map(|tensor| tensor.bytes().map(<[u8]>::len));
+                sizes.sum::<Result<usize, _>>()? as f64
+            }
+            Source::HuggingFace(folder) => size_of::<f32>() as f64 * folder.layout().len() as f64,
+        };
+        memory::check_generation(&self.config, weights)?;
         Ok(self)
     }
 
@@ -80,10 +88,22 @@ impl Published {
     }
 }
 
+/// Most bytes of a file of JSON; tokenizers that are published have up to 35 MB.
+const LONGEST: u64 = 64 << 20;
+
 /// The tokenizer of a folder: `tokenizer.json`, and which token ends a text by `tokenizer_config.json`.
 fn folder_tokenizer(folder: &Path) -> anyhow::Result<Tokenizer> {
-    let read =
-        |path: &PathBuf| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let read = |path: &PathBuf| {
+        let cannot = || format!("cannot read {}", path.display());
+        // A pipe would wait for its other end, and something huge is no tokenizer.
+        let about = std::fs::metadata(path).with_context(cannot)?;
+        anyhow::ensure!(
+            about.is_file() && about.len() <= LONGEST,
+            "{}: it is no file, or too long",
+            cannot()
+        );
+        std::fs::read(path).with_context(cannot)
+    };
     let path = folder.join("tokenizer.json");
     let json = read(&path)?;
     let about = folder.join("tokenizer_config.json");

@@ -11,6 +11,7 @@ pub mod hf;
 mod init;
 mod layout;
 mod llama;
+mod plain_file;
 mod rope_scaling;
 mod sampling;
 mod weights;

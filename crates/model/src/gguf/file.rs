@@ -1,12 +1,12 @@
 //! A mapped file.
 #![expect(unsafe_code, reason = "mapping a file is unsafe: another process may change it under the map")]
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 use selvedge_tensor::Quantized;
+
+use crate::plain_file;
 
 use super::{Error, Header, TensorInfo, Type, UnsupportedType, blocks, dequantize};
 
@@ -29,10 +29,7 @@ impl File {
     /// [`Error::Io`] if it cannot be opened, [`Error::Format`] if it is not a whole GGUF file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let file = fs::File::open(path).map_err(Error::io("open", path))?;
-        if file.metadata().map_err(Error::io("read", path))?.is_dir() {
-            return Err(Error::io("open", path)(ErrorKind::IsADirectory.into()));
-        }
+        let (file, _) = plain_file::open(path).map_err(Error::io("open", path))?;
         // SAFETY: the file must not be shortened or rewritten while the map lives. The type's documentation asks the user
         // for that; the parser holds every offset against the length of this map.
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?;

@@ -71,7 +71,7 @@ impl Model {
     /// All weights as f32, laid out as by [`Model::layout`].
     ///
     /// # Errors
-    /// None after [`Model::open`], but those of a file that was changed under the map.
+    /// None that [`Model::open`] would not have had.
     pub fn load(&self) -> Result<Vec<f32>, Error> {
         let mut params = vec![0.0; self.layout.len()];
         for slot in self.layout.slots() {
@@ -173,7 +173,7 @@ impl Model {
         let mut used = HashSet::new();
         for source in self.layout.slots().iter().flat_map(|slot| self.sources(slot)) {
             let tensor = self.tensor(&source)?;
-            let is_vector = source.columns == 1;
+            let is_vector = source.is_vector;
             let found =
                 if is_vector { (tensor.columns(), tensor.rows()) } else { (tensor.rows(), tensor.columns()) };
             let fits = found.1 == source.columns

@@ -2,7 +2,7 @@
 
 use super::{Error, File, KeyError, optional};
 use crate::config::longest_context;
-use crate::{Activation, Arch, Config};
+use crate::{Activation, Arch, Config, RopeScaling};
 
 /// The shape, and whether pairs of elements that positions turn lie side by side in the file.
 pub(super) fn read(file: &File) -> Result<(Config, bool), Error> {
@@ -41,11 +41,24 @@ pub(super) fn read(file: &File) -> Result<(Config, bool), Error> {
         Arch::Llama => "attention.layer_norm_rms_epsilon",
     };
     let head_size = maybe("attention.key_length")?.filter(|size| size.checked_mul(heads) != Some(channels));
-    let vocab = file.tensor("token_embd.weight").map_or(0, |tensor| tensor.rows());
+    let table = file.tensor("token_embd.weight").ok_or_else(|| Error::MissingTensor {
+        path: file.path().to_owned(),
+        name: "token_embd.weight".to_owned(),
+    })?;
+    // A GPT-2 has as many rows of positions as it says. For the others results are exact up to a sliding window.
+    let context = size("context_length")?;
+    let context = match arch {
+        Arch::Gpt2 => context,
+        Arch::Llama => {
+            let each = head_size.or(channels.checked_div(heads)).unwrap_or(1);
+            let window = maybe("attention.sliding_window")?.filter(|&window| window > 0);
+            context.min(longest_context(each)).min(window.unwrap_or(context))
+        }
+    };
     let config = Config {
         arch,
-        vocab,
-        context: size("context_length")?,
+        vocab: table.rows(),
+        context,
         layers: size("block_count")?,
         heads,
         kv_heads: maybe("attention.head_count_kv")?.unwrap_or(heads),
@@ -61,9 +74,6 @@ pub(super) fn read(file: &File) -> Result<(Config, bool), Error> {
         rope_scaling: scaling(file, family)?,
     };
     config.validate().map_err(Error::model(file.path()))?;
-    // A GPT-2 has as many rows of positions as it says.
-    let longest = if arch == Arch::Llama { longest_context(config.head_size()) } else { config.context };
-    let config = Config { context: config.context.min(longest), ..config };
     let (turned, values) = (maybe("rope.dimension_count")?, maybe("attention.value_length")?);
     for (field, found) in [("rope.dimension_count", turned), ("attention.value_length", values)] {
         if arch == Arch::Llama
@@ -75,24 +85,40 @@ pub(super) fn read(file: &File) -> Result<(Config, bool), Error> {
     Ok((config, family == "llama"))
 }
 
-/// How positions are scaled.
-fn scaling(file: &File, family: &str) -> Result<Option<crate::RopeScaling>, Error> {
+/// How positions are scaled: linearly, where a file does not say how, by a factor that may be missing too.
+fn scaling(file: &File, family: &str) -> Result<Option<RopeScaling>, Error> {
+    const READ: [&str; 3] = ["scaling.type", "scaling.factor", "scale_linear"];
+    /// What a file was made with, which does not matter without YaRN.
+    const HARMLESS: [&str; 2] = ["scaling.original_context_length", "scaling.finetuned"];
     let metadata = file.header().metadata();
-    let (kind, factor) = (format!("{family}.rope.scaling.type"), format!("{family}.rope.scaling.factor"));
-    let refuse = |found: &str, rule| {
-        Err(Error::Setting { path: file.path().to_owned(), key: kind.clone(), found: found.to_owned(), rule })
+    let name = |field: &str| format!("{family}.rope.{field}");
+    let refuse = |key: String, found: String, rule| {
+        Err(Error::Setting { path: file.path().to_owned(), key, found, rule })
     };
     if file.tensor("rope_freqs.weight").is_some() {
-        return refuse("rope_freqs.weight", "is a table of frequencies, which is not computed here");
+        let rule = "of frequencies, which is not computed here; a Hugging Face folder of the model is";
+        return refuse("rope_freqs.weight".to_owned(), "a table".to_owned(), rule);
     }
+    let prefix = name("scal");
+    let known = |key: &str| READ.iter().chain(&HARMLESS).any(|field| key == name(field));
+    if let Some((key, _)) = metadata.iter().find(|(key, _)| key.starts_with(&prefix) && !known(key)) {
+        return refuse(key.to_owned(), "a value".to_owned(), "is not computed here");
+    }
+    let [kind, factor, old_factor] = READ.map(name);
     match optional(metadata.string(&kind)).map_err(Error::key(file.path()))? {
-        None | Some("none") => Ok(None),
-        Some("linear") => {
-            let factor = metadata.f32(&factor).map_err(Error::key(file.path()))?;
-            Ok(Some(crate::RopeScaling::Linear { factor: short(factor) }))
-        }
-        Some(other) => refuse(other, "is not computed here; none and linear are"),
+        Some("none") => return Ok(None),
+        None | Some("linear") => {}
+        Some(other) => return refuse(kind, other.to_owned(), "is not computed here; none and linear are"),
     }
+    for key in [factor, old_factor] {
+        if let Some(factor) = optional(metadata.f32(&key)).map_err(Error::key(file.path()))? {
+            // Files say 0 where there is none.
+            return Ok(
+                (factor != 0.0 && factor != 1.0).then(|| RopeScaling::Linear { factor: short(factor) })
+            );
+        }
+    }
+    Ok(None)
 }
 
 /// The f64 that is written as briefly as the f32: 1e-5 was meant, not 9.99999974738e-6.

@@ -12,6 +12,8 @@ pub(super) struct Source {
     pub(super) rows: usize,
     /// Elements of a row; 1 of a vector.
     pub(super) columns: usize,
+    /// Whether the file has it as one row.
+    pub(super) is_vector: bool,
     /// Elements of a head whose pairs to be turned lie side by side in the file, and half a head apart here.
     pub(super) paired: Option<usize>,
     /// Whether the file may have more rows, which are not used: positions.
@@ -64,6 +66,7 @@ pub(super) fn of(config: &Config, paired: bool, slot: &Slot) -> Vec<Source> {
         name: format!("{layer}{name}.{kind}"),
         rows,
         columns: if slot.decay { slot.span.cols } else { 1 },
+        is_vector: !slot.decay,
         paired,
         may_have_more: field == "position_embedding",
     };

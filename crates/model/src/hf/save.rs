@@ -46,10 +46,16 @@ pub fn save(
         .map_err(|source| Error::Write { path, source })?;
     write_json(&folder.join("config.json"), fields)?;
     let generation = generation.to_fields();
-    if generation.is_empty() {
-        Ok(())
-    } else {
-        write_json(&folder.join("generation_config.json"), generation)
+    let path = folder.join("generation_config.json");
+    if !generation.is_empty() {
+        return write_json(&path, generation);
+    }
+    // What another model left there is not this one's.
+    match std::fs::remove_file(&path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("remove", &path)(source))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -5,7 +5,6 @@
 #![expect(unsafe_code, reason = "mapping a file is unsafe: another process may change it under the map")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
@@ -14,6 +13,7 @@ use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::Error;
 use super::fields::{Fields, parse};
+use crate::plain_file;
 
 /// Bytes of the length before the header.
 const LENGTH: usize = 8;
@@ -35,7 +35,7 @@ pub(super) struct Shard {
 impl Shard {
     /// Maps the file and checks its header against its length.
     pub(super) fn open(path: PathBuf) -> Result<Shard, Error> {
-        let (file, bytes) = open_file(&path)?;
+        let (file, bytes) = plain_file::open(&path).map_err(Error::io("open", &path))?;
         if bytes < LENGTH as u64 {
             // Too short to map at all if empty.
             return Err(Error::HeaderLength { path, header: 0, file: bytes });
@@ -84,25 +84,13 @@ fn read_header(path: &Path, bytes: &[u8]) -> Result<(Metadata, usize), Error> {
 
 /// A file of JSON, whole, of at most so many bytes.
 pub(super) fn read_json(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
-    let (file, bytes) = open_file(path)?;
+    let (file, bytes) = plain_file::open(path).map_err(Error::io("open", path))?;
     let mut json = Vec::new();
     let read = file.take(most + 1).read_to_end(&mut json).map_err(Error::io("read", path))?;
     if read as u64 > most {
         return Err(Error::TooLong { path: path.to_owned(), bytes: bytes.max(read as u64), most });
     }
     Ok(json)
-}
-
-/// Opens a plain file, of so many bytes: opening a pipe would wait for its other end.
-fn open_file(path: &Path) -> Result<(File, u64), Error> {
-    let metadata = std::fs::metadata(path).map_err(Error::io("open", path))?;
-    if !metadata.is_file() {
-        let source = std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is not a file");
-        return Err(Error::io("open", path)(source));
-    }
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    let bytes = file.metadata().map_err(Error::io("read", path))?.len();
-    Ok((file, bytes))
 }
 
 /// The weights of a folder: `model.safetensors`, or else the shards that `model.safetensors.index.json` names.

@@ -153,6 +153,15 @@ fn saving_over_a_mapped_folder_leaves_the_map_as_it_was() {
 }
 
 #[test]
+fn saving_over_another_model_keeps_nothing_of_how_it_generated() {
+    let folder = copy("llama3");
+    let open = Folder::open(folder.path()).unwrap();
+    assert!(!open.generation().eos.is_empty());
+    save(folder.path(), open.config(), &open.load(), Dtype::F32, &Generation::default()).unwrap();
+    assert_eq!(*Folder::open(folder.path()).unwrap().generation(), Generation::default());
+}
+
+#[test]
 fn a_longer_context_than_the_file_says_changes_no_logit() {
     let folder = Folder::open(golden("llama3")).unwrap();
     let (tokens, _) = expected("llama3");
