@@ -209,7 +209,7 @@ fn loom_team_wakes_both() {
     });
 }
 
-/// A region whose tasks wait for the last of them gets every thread, with a core or without: the model's crew has no core beside
+/// A region whose tasks wait for all of them to begin gets every thread, with a core or without: the model's crew has no core beside
 /// the caller's, so the lookout must call the other worker and then come itself.
 ///
 /// 3 threads, 1 preemptions: 9,463 schedules, 0.6 s. Kills `gate_relieve_silent`, `gate_relieve_aloof`.
@@ -217,15 +217,15 @@ fn loom_team_wakes_both() {
 fn loom_team_relieves() {
     explore("loom_team_relieves", 1, || {
         let model = Model::new(2, Pace::parking(0));
-        let (last, ran) = (Mutex::new(false), Condvar::new());
-        assert!(model.run(3, |task| {
-            let mut last = last.lock().unwrap();
-            if task == 2 {
-                *last = true;
-                ran.notify_all();
+        let (begun, all) = (Mutex::new(0), Condvar::new());
+        assert!(model.run(3, |_| {
+            let mut begun = begun.lock().unwrap();
+            *begun += 1;
+            if *begun == 3 {
+                all.notify_all();
             }
-            while !*last {
-                last = ran.wait(last).unwrap();
+            while *begun < 3 {
+                begun = all.wait(begun).unwrap();
             }
         }));
         model.end();

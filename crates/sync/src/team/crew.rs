@@ -3,10 +3,11 @@
 //! A crew knows nothing of how its workers' threads come to be; `Team` spawns them, the loom models spawn loom's.
 #![expect(unsafe_code, reason = "a region lends its task to the workers for as long as the region is open")]
 
+use super::claims::{Claim, Claims};
 use super::gate::{Gate, Seen};
 use crate::error::discard;
 use crate::probe::{self, Kind, Object, Region};
-use crate::shim::{AtomicBool, AtomicUsize, Line, Mutex, Ordering, UnsafeCell, in_order, keep, lock, weaken};
+use crate::shim::{AtomicBool, Line, Mutex, Ordering, UnsafeCell, in_order, keep, lock, weaken};
 use crate::spin::Pace;
 use std::any::Any;
 use std::cell::Cell;
@@ -36,8 +37,7 @@ struct Job {
 #[derive(Debug)]
 pub(crate) struct Crew {
     gate: Gate,
-    /// Next task nobody has claimed; task 0 is the caller's.
-    next: Line<AtomicUsize>,
+    claims: Claims,
     /// Somebody has a region open, or is about to.
     held: Line<AtomicBool>,
     job: Line<UnsafeCell<Job>>,
@@ -59,7 +59,7 @@ impl Crew {
     pub(crate) fn new(workers: usize, pace: Pace) -> Self {
         Self {
             gate: Gate::new(workers, pace),
-            next: Line(AtomicUsize::new(0)),
+            claims: Claims::new(),
             held: Line(AtomicBool::new(false)),
             job: Line(UnsafeCell::new(Job { task: &|_, _| {}, tasks: 0, place: probe::Place::here() })),
             panicked: Mutex::new(None),
@@ -94,7 +94,7 @@ impl Crew {
             // SAFETY: the lookout has entered.
             let job = unsafe { self.job() };
             let (last, before) = (region, claimed);
-            (region, claimed) = (seen.generation(), self.next.load(Ordering::Relaxed));
+            (region, claimed) = (seen.generation(), self.claims.count(job.tasks));
             // Fewer tasks begun than there are participants: one of them is in the task of a period ago.
             let stands = region == last && claimed - before < seen.participants();
             let left = job.tasks.saturating_sub(claimed);
@@ -127,7 +127,12 @@ impl Crew {
         // SAFETY: `run` of the caller who opened the region does not return before this worker has left, so what `task`
         // points to is alive and lent to us; the caller's own borrow of it is shared too.
         let task = unsafe { &*job.task };
-        let panicked = self.work(participant, Some(seen), task, job.tasks) && keep!("crew_panic_unmarked");
+        let first = self.claims.claim(participant, job.tasks);
+        match first {
+            Some(first) => self.gate.call(seen, first.left),
+            None => seen.late = true,
+        }
+        let panicked = self.work(participant, first, task, job.tasks) && keep!("crew_panic_unmarked");
         server.leave();
         let mark = || {
             if panicked {
@@ -160,14 +165,14 @@ impl Crew {
         // unwinds, for `work` catches what tasks throw.
         let task: &Task<'static> = unsafe { std::mem::transmute::<&Task<'_>, &Task<'static>>(task) };
         region.open(&self.probe);
-        self.next.store(1, Ordering::Relaxed);
+        let first = self.claims.begin(tasks);
         in_order!(
             "crew_publish_late",
             // SAFETY: `held` is ours, and the region before closed with nobody active.
             self.job.with_mut(|job| unsafe { *job = Job { task, tasks, place: region.place() } }),
             self.gate.open(tasks - 1)
         );
-        let mine = self.work(0, None, task, tasks);
+        let mine = self.work(0, Some(first), task, tasks);
         let theirs = region.close(&self.probe, || self.gate.close());
         let panicked = if mine || theirs { lock(&self.panicked).take() } else { None };
         self.held.store(false, weaken!("crew_release_relaxed", Release));
@@ -188,31 +193,19 @@ impl Crew {
         }
     }
 
-    /// Claims and runs tasks until none is left; returns whether one panicked here. A worker, who has `entered` by the
-    /// gate, calls others to what is left beyond its first task; the caller's first task is 0.
-    fn work(&self, participant: usize, entered: Option<&mut Seen>, task: &Task<'_>, tasks: usize) -> bool {
+    /// Runs the first task and then those it claims, until none is left; returns whether one panicked here.
+    fn work(&self, participant: usize, first: Option<Claim>, task: &Task<'_>, tasks: usize) -> bool {
         let current = Cell::new(0);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let mut index = 0;
-            if let Some(seen) = entered {
-                index = self.claim();
-                if index >= tasks {
-                    seen.late = true;
-                    return;
-                }
-                self.gate.call(seen, tasks - index - 1);
-            }
-            while index < tasks {
+            let mut next = first;
+            while let Some(Claim { index, left }) = next {
                 current.set(index);
                 task(participant, index);
-                if index + 1 == tasks {
-                    break;
-                }
-                index = self.claim();
+                next = if left == 0 { None } else { self.claims.claim(participant, tasks) };
             }
         }));
         let Err(payload) = outcome else { return false };
-        self.next.fetch_max(tasks, Ordering::Relaxed);
+        self.claims.end(tasks);
         let mine = Box::new(Panicked { task: current.get(), payload });
         let mut first = lock(&self.panicked);
         let loser = match first.take() {
@@ -230,17 +223,6 @@ impl Crew {
             discard(loser.payload);
         }
         true
-    }
-
-    /// The next task nobody has claimed; past the last one, some number that is none.
-    fn claim(&self) -> usize {
-        if keep!("crew_claim_torn") {
-            self.next.fetch_add(1, Ordering::Relaxed)
-        } else {
-            let index = self.next.load(Ordering::Relaxed);
-            self.next.store(index + 1, Ordering::Relaxed);
-            index
-        }
     }
 }
 

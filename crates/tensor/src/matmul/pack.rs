@@ -147,13 +147,13 @@ pub(super) fn pack_right_by<T: Real, P: Panel<T>>(
     b: Strided<'_, T>,
     out: &mut [P::Element],
 ) {
-    /// Elements worth a task.
-    const WORK: usize = 1 << 18;
+    /// Elements worth a task: some 3 µs.
+    const WORK: usize = 1 << 13;
     let (k, cols) = (b.rows(), b.cols());
     if k == 0 || cols == 0 {
         return;
     }
-    let (steps, at_once) = (P::steps(k), WORK.div_ceil(k * COLS) * COLS);
+    let (steps, at_once) = (P::steps(k), at_once(cols.div_ceil(COLS), WORK.div_ceil(k * COLS)) * COLS);
     team.parallel_parts(chunks(&mut out[..right_len(steps, cols)], steps * at_once), |index, out| {
         let col = index * at_once;
         P::pack_right(isa, b.window(0, k, col, at_once.min(cols - col)), out);
@@ -168,15 +168,22 @@ pub(super) fn pack_left_by<T: Real, P: Panel<T>>(
     a: Strided<'_, T>,
     out: &mut [P::Element],
 ) {
-    /// Panels a task takes.
-    const PANELS: usize = 16;
     let (rows, k) = (a.rows(), a.cols());
     let len = panel_len(P::steps(k));
     if len == 0 {
         return;
     }
-    team.parallel_parts(chunks(&mut out[..rows.div_ceil(ROWS) * len], PANELS * len), |index, out| {
-        let row = index * PANELS * ROWS;
-        P::copy_left(isa, a.window(row, (PANELS * ROWS).min(rows - row), 0, k), out);
+    let panels = rows.div_ceil(ROWS);
+    let at_once = at_once(panels, 1);
+    team.parallel_parts(chunks(&mut out[..panels * len], at_once * len), |index, out| {
+        let row = index * at_once * ROWS;
+        P::copy_left(isa, a.window(row, (at_once * ROWS).min(rows - row), 0, k), out);
     });
+}
+
+/// Panels a task copies, of so many and at least so many: parts of one size, and enough of them for threads to share evenly.
+fn at_once(panels: usize, least: usize) -> usize {
+    const TASKS: usize = 12;
+    let tasks = (panels / least).clamp(1, TASKS);
+    panels.div_ceil(tasks)
 }
