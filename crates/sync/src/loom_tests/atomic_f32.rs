@@ -7,7 +7,7 @@ use loom::thread;
 
 /// No addition is lost, and each gets what the one before it left.
 ///
-/// 3 threads, no bound on preemptions: 5,487 schedules, 0.4 s. Kills `atomic_f32_torn`.
+/// 3 threads, no bound on preemptions: 5,487 schedules, 0.3 s. Kills `atomic_f32_torn`.
 #[test]
 fn loom_atomic_f32_adds() {
     explore("loom_atomic_f32_adds", ALL, || {

@@ -41,7 +41,7 @@ fn loom_mpmc_one_place() {
 
 /// Two producers that meet at one position both get their items in, each once.
 ///
-/// 3 threads, at most 4 preemptions, order of loads: 22,531 schedules, 1.3 s. Kills `mpmc_push_torn`.
+/// 3 threads, at most 4 preemptions, order of loads: 22,531 schedules, 1.2 s. Kills `mpmc_push_torn`.
 #[test]
 fn loom_mpmc_two_producers() {
     explore_loads("loom_mpmc_two_producers", 4, || {

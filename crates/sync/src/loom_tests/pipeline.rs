@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Everything sent is received once, in order, by way of one place, with either end asleep or about to be; then the
 /// channel is closed.
 ///
-/// 2 threads, at most 3 preemptions: 23,796 schedules, 1.3 s. Kills `pipeline_send_relaxed`, `pipeline_recv_relaxed`,
+/// 2 threads, at most 3 preemptions: 23,796 schedules, 1.0 s. Kills `pipeline_send_relaxed`, `pipeline_recv_relaxed`,
 /// `pipeline_send_torn`, `pipeline_recv_torn`, `pipeline_sleep_silent`, `pipeline_announce_torn`,
 /// `pipeline_wake_no_lock`, `pipeline_wake_swapped`, `pipeline_send_no_wake`, `pipeline_recv_no_wake`.
 #[test]
@@ -30,7 +30,7 @@ fn loom_pipeline_in_order() {
 
 /// The same over two places, where an end goes on for a while without a look at the other.
 ///
-/// 2 threads, at most 2 preemptions: 3,416 schedules, 0.2 s. Kills none that the model above does not.
+/// 2 threads, at most 2 preemptions: 3,416 schedules, 0.1 s. Kills none that the model above does not.
 #[test]
 fn loom_pipeline_two_places() {
     explore("loom_pipeline_two_places", 2, || {
@@ -73,7 +73,7 @@ fn loom_pipeline_closes() {
 
 /// A receiver that leaves lets a sender go that waits, or is about to wait, for room.
 ///
-/// 2 threads, at most 3 preemptions: 1,691 schedules, 0.1 s. Kills `pipeline_leave_no_wake`.
+/// 2 threads, at most 3 preemptions: 1,691 schedules, under 0.1 s. Kills `pipeline_leave_no_wake`.
 #[test]
 fn loom_pipeline_receiver_leaves() {
     explore("loom_pipeline_receiver_leaves", 3, || {

@@ -39,7 +39,7 @@ impl Guarded {
 /// One permit keeps three threads apart; each sees what the holder before it wrote, and nobody sleeps on while the
 /// permit is there.
 ///
-/// 3 threads, at most 2 preemptions: 11,884 schedules, 0.8 s. Kills `semaphore_take_relaxed`, `semaphore_give_relaxed`,
+/// 3 threads, at most 2 preemptions: 11,884 schedules, 0.6 s. Kills `semaphore_take_relaxed`, `semaphore_give_relaxed`,
 /// `semaphore_take_torn`, `semaphore_give_torn`, `semaphore_give_silent`, `semaphore_announce_blind`,
 /// `semaphore_grant_no_notify`.
 #[test]
@@ -66,7 +66,7 @@ fn loom_semaphore_excludes() {
 /// Who waits for two permits gets them from two threads, with what both wrote, though one of the two came later and
 /// tried to take what was meant for the first.
 ///
-/// 3 threads, at most 3 preemptions: 10,004 schedules, 0.6 s. Kills `semaphore_grant_relaxed`, `semaphore_barge`.
+/// 3 threads, at most 3 preemptions: 10,004 schedules, 0.5 s. Kills `semaphore_grant_relaxed`, `semaphore_barge`.
 #[test]
 fn loom_semaphore_large() {
     explore_loads("loom_semaphore_large", 3, || {
@@ -94,7 +94,7 @@ fn loom_semaphore_large() {
 /// Two permits given back at once serve two waiters, who do not go on before both have theirs; the queue they leave is no
 /// longer one.
 ///
-/// 3 threads, at most 3 preemptions: 38,403 schedules, 2.6 s. Kills `semaphore_grant_one`, `semaphore_queued_kept`.
+/// 3 threads, at most 3 preemptions: 38,403 schedules, 2.1 s. Kills `semaphore_grant_one`, `semaphore_queued_kept`.
 #[test]
 fn loom_semaphore_serves_all() {
     explore_loads("loom_semaphore_serves_all", 3, || {
@@ -123,7 +123,7 @@ fn loom_semaphore_serves_all() {
 
 /// One whose time is up leaves the queue, with nothing, and the one behind it gets what was too little for the first.
 ///
-/// 3 threads, no bound on preemptions: 21,843 schedules, 1.4 s. Kills `semaphore_leave_stays`,
+/// 3 threads, no bound on preemptions: 21,843 schedules, 1.2 s. Kills `semaphore_leave_stays`,
 /// `semaphore_leave_silent`.
 #[test]
 fn loom_semaphore_gives_up() {
@@ -145,7 +145,7 @@ fn loom_semaphore_gives_up() {
 
 /// Closing turns away who waits, is about to wait, or comes later; what is out comes back.
 ///
-/// 3 threads, at most 3 preemptions: 18,383 schedules, 0.9 s. Kills `semaphore_close_no_notify`.
+/// 3 threads, at most 3 preemptions: 18,383 schedules, 1.0 s. Kills `semaphore_close_no_notify`.
 #[test]
 fn loom_semaphore_closes() {
     explore_loads("loom_semaphore_closes", 3, || {

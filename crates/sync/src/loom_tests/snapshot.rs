@@ -153,7 +153,7 @@ fn loom_snapshot_is_fresh() {
 
 /// A reader that stays in and renews its guard leaves each version as it moves on.
 ///
-/// 2 threads, no bound on preemptions: 7,733 schedules, 0.5 s. Kills `snapshot_renew_kept`.
+/// 2 threads, no bound on preemptions: 7,733 schedules, 0.3 s. Kills `snapshot_renew_kept`.
 #[test]
 fn loom_snapshot_renews() {
     explore("loom_snapshot_renews", ALL, || {

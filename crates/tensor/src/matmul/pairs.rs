@@ -105,38 +105,37 @@ pub(super) fn interleave_rows(isa: Isa, n: usize, from: Strided<'_, f32>, out: &
         "{cols} columns of {count} pairs in panels of {n}, {len} apart, into {} pairs",
         out.len()
     );
-    // A few pairs of rows at a time, so that both sides are touched in runs of whole cache lines.
-    const AT_ONCE: usize = 8;
-    for first in (0..count).step_by(AT_ONCE) {
-        let rows = (2 * AT_ONCE).min(from.rows() - 2 * first);
-        for (panel, out) in out.chunks_mut(len).take(cols.div_ceil(n)).enumerate() {
-            let from = from.window(2 * first, rows, panel * n, n.min(cols - panel * n));
-            let out = &mut out[first * n..(first + pairs(rows)) * n];
-            #[cfg(target_arch = "x86_64")]
-            if isa.kind() == Kind::Avx512Bf16 {
-                // SAFETY: as above; `out` has a row of `n` for each pair of rows.
-                unsafe { avx512::interleave(from, out, n) };
-                continue;
-            }
-            #[cfg(target_arch = "x86_64")]
-            if isa.kind() >= Kind::Avx2 {
-                // SAFETY: as above.
-                unsafe { interleave_avx2(from, out, n) };
-                continue;
-            }
-            let _ = isa;
-            interleave(from, out, n);
-        }
+    #[cfg(target_arch = "x86_64")]
+    if isa.kind() == Kind::Avx512Bf16 {
+        // SAFETY: as above; there is room, as has been checked.
+        return unsafe { avx512::interleave(from, out, n, len) };
     }
+    #[cfg(target_arch = "x86_64")]
+    if isa.kind() >= Kind::Avx2 {
+        // SAFETY: as above.
+        return unsafe { interleave_avx2(from, out, n, len) };
+    }
+    let _ = isa;
+    interleave(from, out, n, len);
 }
 
-/// Pairs of rows, element by element: `[pair][n]`.
+/// Pairs of rows that are interleaved at a time, so that both sides are touched in runs of whole cache lines.
+const AT_ONCE: usize = 8;
+
+/// [`interleave_rows`] element by element.
 #[inline(always)]
-fn interleave(from: Strided<'_, f32>, out: &mut [Pair], n: usize) {
-    for (pair, out) in out.chunks_exact_mut(n).enumerate() {
-        let (earlier, later) = two_rows(from, pair);
-        for ((out, &earlier), &later) in out.iter_mut().zip(earlier).zip(later) {
-            *out = Pair::new(earlier, later);
+fn interleave(from: Strided<'_, f32>, out: &mut [Pair], n: usize, len: usize) {
+    let (count, cols) = (pairs(from.rows()), from.cols());
+    for first in (0..count).step_by(AT_ONCE) {
+        let end = count.min(first + AT_ONCE);
+        for (panel, out) in out.chunks_mut(len).take(cols.div_ceil(n)).enumerate() {
+            let (col, out) = (panel * n, out[first * n..end * n].chunks_exact_mut(n));
+            for (pair, out) in (first..end).zip(out) {
+                let (earlier, later) = two_rows(from, pair, col, n.min(cols - col));
+                for ((out, &earlier), &later) in out.iter_mut().zip(earlier).zip(later) {
+                    *out = Pair::new(earlier, later);
+                }
+            }
         }
     }
 }
@@ -144,15 +143,16 @@ fn interleave(from: Strided<'_, f32>, out: &mut [Pair], n: usize) {
 /// [`interleave`] compiled for AVX2.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn interleave_avx2(from: Strided<'_, f32>, out: &mut [Pair], n: usize) {
-    interleave(from, out, n);
+fn interleave_avx2(from: Strided<'_, f32>, out: &mut [Pair], n: usize, len: usize) {
+    interleave(from, out, n, len);
 }
 
-/// The rows of a pair, of up to 32 elements.
+/// Up to 32 elements of the rows of a pair, from a column on.
 #[inline(always)]
-fn two_rows(from: Strided<'_, f32>, pair: usize) -> (&[f32], &[f32]) {
-    let later = 2 * pair + 1;
-    (from.row(2 * pair), if later < from.rows() { from.row(later) } else { &ZEROS[..from.cols()] })
+fn two_rows(from: Strided<'_, f32>, pair: usize, col: usize, width: usize) -> (&[f32], &[f32]) {
+    let (earlier, later) = (2 * pair, 2 * pair + 1);
+    let piece = |row| &from.row(row)[col..][..width];
+    (piece(earlier), if later < from.rows() { piece(later) } else { &ZEROS[..width] })
 }
 
 /// What stands for the step after the last of an odd number.
