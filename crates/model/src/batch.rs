@@ -226,8 +226,7 @@ impl<'a> Batch<'a> {
         let end = done + self.wanted.len();
         if !self.tokens.is_empty() {
             let logits = &mut self.logits[done * self.model.config().vocab..end * self.model.config().vocab];
-            let rows =
-                Ragged { tokens: &self.tokens, segments: &self.segments, wanted: &self.wanted };
+            let rows = Ragged { tokens: &self.tokens, segments: &self.segments, wanted: &self.wanted };
             self.model.generate(cx, &self.weights, &mut self.acts, &mut self.caches, rows, logits);
         }
         self.tokens.clear();

@@ -62,6 +62,11 @@ impl<'a> Generator<'a> {
         Ok(Generator { batch, sequence })
     }
 
+    /// The batch, and which sequence of it this is.
+    pub fn as_batch(&mut self) -> (&mut Batch<'a>, Sequence) {
+        (&mut self.batch, self.sequence)
+    }
+
     /// Positions filled so far.
     pub fn position(&self) -> usize {
         self.batch.position(self.sequence)

@@ -2,14 +2,14 @@
 //!
 //! Pre-norm blocks: x + attn_out(attention(qkv(norm_1(x)))), then x + mlp_down(gelu(mlp_up(norm_2(x)))).
 
-use ndarray::{ArrayView2, ArrayViewMut2, s};
+use ndarray::{ArrayView2, ArrayViewMut2};
 use selvedge_tensor::attention::{self, KvCache};
 use selvedge_tensor::gelu::Form;
 use selvedge_tensor::{Context, Real, embedding, gelu, layernorm, linear};
 
 use crate::architecture::{
-    Architecture, Attend, Fold, LossSum, Mode, Ragged, Rows, attend, clear_additions, head_losses,
-    head_losses_and_gradient, head_input, head_logits, input_output, linear_backward, positions,
+    Architecture, Attend, Fold, LossSum, Mode, Ragged, Rows, attend, clear_additions, head_input,
+    head_logits, head_losses, head_losses_and_gradient, input_output, linear_backward, positions,
 };
 use crate::config::{Activation, Config};
 use crate::held::{Weight, Weights};
@@ -139,7 +139,7 @@ struct Acts<A> {
     outs: Vec<A>, // (N, C), the residual stream after each block
     /// Of rows whose logits are wanted, where those are not all: copies of the last block's output.
     picked: Option<A>, // (W, C)
-    norm_f: A, // (N, C)
+    norm_f: A,    // (N, C)
     mean_f: A,    // (1, N)
     rstd_f: A,    // (1, N)
     logits: A,    // (R, V), R rows after another

@@ -9,8 +9,8 @@ use selvedge_tensor::attention::{self, KvCache};
 use selvedge_tensor::{Context, Real, embedding, headnorm, linear, rmsnorm, rope, swiglu};
 
 use crate::architecture::{
-    Architecture, Attend, Fold, LossSum, Mode, Ragged, Rows, attend, clear_additions, head_losses,
-    head_losses_and_gradient, head_input, head_logits, input_output, linear_backward,
+    Architecture, Attend, Fold, LossSum, Mode, Ragged, Rows, attend, clear_additions, head_input,
+    head_logits, head_losses, head_losses_and_gradient, input_output, linear_backward,
 };
 use crate::config::Config;
 use crate::held::{Weight, Weights};
@@ -149,7 +149,7 @@ struct Acts<A> {
     outs: Vec<A>, // (N, C), the residual stream after each block
     /// Of rows whose logits are wanted, where those are not all: copies of the last block's output.
     picked: Option<A>, // (W, C)
-    norm_f: A, // (N, C)
+    norm_f: A,    // (N, C)
     rstd_f: A,    // (1, N)
     logits: A,    // (R, V), R rows after another
     losses: A,    // (1, N)

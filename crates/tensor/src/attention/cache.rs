@@ -49,7 +49,10 @@ pub struct KvCache<T> {
 #[derive(Clone, Debug)]
 enum Kept<T> {
     /// As products read them.
-    Wide { keys: Vec<T>, values: Vec<T> },
+    Wide {
+        keys: Vec<T>,
+        values: Vec<T>,
+    },
     Half(Halves),
     Byte(Bytes),
 }

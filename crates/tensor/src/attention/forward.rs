@@ -49,8 +49,7 @@ fn whole<T: Real, P: Panel<T>>(
     let packed = shape.batch * shape.kv_heads * blocks;
     let (k, v) = (Strided::from(k), Strided::from(v));
     let values_len = if P::LIES { 0 } else { packed * values_len::<T, P>(d) };
-    let ([keys, values], mut runner) =
-        cx.split(
+    let ([keys, values], mut runner) = cx.split(
         [packed * keys_len::<T, P>(d), values_len],
         scratch::<T, P, KeysValues<'_, P::Element>>(shape),
     );

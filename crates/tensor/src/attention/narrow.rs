@@ -130,8 +130,7 @@ impl Keep for Halves {
         keys: &mut [T],
         values: &mut [T],
     ) {
-        let (from_keys, from_values) =
-            self.bits[block * Self::len(d)..][..Self::len(d)].split_at(lens(d)[0]);
+        let (from_keys, from_values) = self.bits[block * Self::len(d)..][..Self::len(d)].split_at(lens(d)[0]);
         let whole = count.next_multiple_of(COLS) * d;
         widen(isa, &from_keys[..whole], &mut keys[..whole]);
         let panels = from_values.chunks_exact(BLOCK * COLS).zip(values.chunks_exact_mut(BLOCK * COLS));
@@ -333,7 +332,10 @@ mod tests {
         for bits in 0..=u16::MAX {
             let want = f16::from_bits(bits).to_f32();
             let got = single(bits);
-            assert!(got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(), "{bits:#x}: {got}, {want}");
+            assert!(
+                got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(),
+                "{bits:#x}: {got}, {want}"
+            );
         }
     }
 }

@@ -66,6 +66,9 @@ fn run<T: Real, P: Panel<T>, K: Blocks<T, P>>(
         "attention of {shape:?} over {rows} rows into {:?}",
         out.dim()
     );
+    if rows == 0 || shape.head_size == 0 {
+        return;
+    }
     let ([], mut runner) = cx.split([], scratch::<T, P, K>(shape));
     let isa = runner.isa;
     let q = Strided::from(q);
@@ -162,9 +165,9 @@ mod tests {
     use selvedge_sync::Team;
 
     use super::*;
+    use crate::Isa;
     use crate::quantized::{Block, Form};
     use crate::testing::random;
-    use crate::Isa;
 
     const TYPES: [CacheType; 4] = [CacheType::F32, CacheType::Bf16, CacheType::F16, CacheType::Q8_0];
 
@@ -302,7 +305,8 @@ mod tests {
     #[test]
     fn a_copied_sequence_goes_on_as_the_first_does() {
         let shape = shape(2, 2, 20);
-        let (text, last) = (random::<f32>(1, (70, shape.qkv_cols())), random::<f32>(2, (1, shape.qkv_cols())));
+        let (text, last) =
+            (random::<f32>(1, (70, shape.qkv_cols())), random::<f32>(2, (1, shape.qkv_cols())));
         for cache_type in TYPES {
             let cx = &mut Context::solo();
             let mut cache = KvCache::new(3, 80, 2, 20, cache_type);
