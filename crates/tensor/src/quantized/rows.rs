@@ -147,9 +147,9 @@ fn round_body<T: Real>(
                 *to = unsafe { part.read(0, k) }.to_f64() as f32;
             }
         }
-        let bits = block.map(|x| x.to_bits() & 0x7fff_ffff);
         // As integers, the bits of numbers without a sign are ordered as these are, and NaN comes last.
-        let largest = f32::from_bits(bits.into_iter().fold(0, u32::max));
+        let largest = block.iter().fold(0, |largest, x| u32::max(largest, x.to_bits() & 0x7fff_ffff));
+        let largest = f32::from_bits(largest);
         if !largest.is_finite() {
             (*scale, *sum, *first) = (f32::NAN, 0, 0);
             codes.fill(0);
