@@ -285,4 +285,53 @@ mod tests {
         .unwrap();
         assert_eq!(pieces, 61);
     }
+
+    /// The context is too short, so that each forgets and goes on from the second half.
+    #[test]
+    fn texts_written_side_by_side_are_those_of_their_seeds() {
+        let trainer = Trainer { vocab_size: 260, ..Trainer::default() };
+        let tokenizer = trainer.train(["the cat sat on the mat"], |_| {}).unwrap();
+        let model = build::<f32>(Config::gpt2(260, 24, 1, 2, 8)).unwrap();
+        let params = initialize::<f32>(model.layout(), 1);
+        let cx = &mut Context::solo();
+        let of_seed = |seed| Sampling { temperature: 1.0, top_k: 0, seed, ..Sampling::default() };
+        let edges = Edges { before: vec![1], ends: vec![2] };
+        let (never, prompt, count) = (CancelToken::new(), "the cat", 50);
+        let alone: Vec<String> = [4, 5, 6]
+            .map(|seed| {
+                let mut generator = Generator::new(cx, &*model, &params);
+                let mut text = String::new();
+                let sampling = of_seed(seed);
+                continue_text(
+                    cx,
+                    &mut generator,
+                    &tokenizer,
+                    &edges,
+                    prompt,
+                    count,
+                    &sampling,
+                    &never,
+                    |piece| {
+                        text.push_str(piece);
+                        Ok(ControlFlow::Continue(()))
+                    },
+                )
+                .unwrap();
+                text
+            })
+            .into();
+        assert_ne!(alone[0], alone[1]);
+        let weights = pack(cx, &*model, &params, Storage::Packed);
+        let mut batch = Batch::new(&*model, weights, 3, CacheType::F32).unwrap();
+        let first = batch.add().unwrap();
+        let samplings = [4, 5, 6].map(of_seed);
+        let of = Asked { tokenizer: &tokenizer, edges: &edges, prompt, count, samplings: &samplings };
+        let mut texts = vec![String::new(); 3];
+        continue_texts(cx, &mut batch, first, &of, &never, |index, piece| {
+            texts[index].push_str(piece);
+            Ok(ControlFlow::Continue(()))
+        })
+        .unwrap();
+        assert_eq!(texts, alone);
+    }
 }
