@@ -77,7 +77,8 @@ pub(crate) fn check_generation(
 ) -> anyhow::Result<()> {
     let layer =
         KvCache::<f32>::size(sequences, config.context, config.kv_heads, config.head_size(), cache_type);
-    let cache = layer.map_or(f64::INFINITY, |bytes| bytes as f64) * config.layers as f64;
+    let logits = F32 * config.vocab as f64 * sequences as f64;
+    let cache = layer.map_or(f64::INFINITY, |bytes| bytes as f64) * config.layers as f64 + logits;
     match total().filter(|&total| weights + cache > total) {
         None => Ok(()),
         Some(total) => bail!(
