@@ -1,5 +1,6 @@
-//! How fast a published model reads a prompt and writes tokens: one sequence, through the cache, as `llama-bench` measures
-//! (`pp512`, `tg128`), so that both can be run on one file in turn.
+//! How fast a published model reads a prompt and writes tokens through the cache: one sequence, as `llama-bench` measures
+//! (`pp512`, `tg128`), or several that are written side by side, as `llama-batched-bench` does, so that both can be run on one
+//! file in turn.
 #![expect(clippy::print_stdout, reason = "a command-line program")]
 
 use std::path::PathBuf;
@@ -8,8 +9,9 @@ use std::time::Instant;
 use anyhow::ensure;
 use clap::{Parser, ValueEnum};
 use selvedge_model::gguf::Model;
-use selvedge_model::{Generator, Storage, Weights, build};
+use selvedge_model::{Batch, Sequence, Storage, Weights, build};
 use selvedge_sync::Team;
+use selvedge_tensor::attention::CacheType;
 use selvedge_tensor::quantized::Form;
 use selvedge_tensor::{Context, Isa, Precision};
 
@@ -28,8 +30,37 @@ struct Args {
     /// Tokens written
     #[arg(long, default_value_t = 128)]
     tokens: usize,
+    /// Sequences written at once
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
+    /// How keys and values are kept [default: f32, or bf16 with such weights]
+    #[arg(long, value_enum)]
+    cache: Option<Cache>,
     #[arg(long, default_value_t = 5)]
     runs: usize,
+    /// Print a line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Cache {
+    F32,
+    Bf16,
+    F16,
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+impl Cache {
+    fn cache_type(self) -> CacheType {
+        match self {
+            Cache::F32 => CacheType::F32,
+            Cache::Bf16 => CacheType::Bf16,
+            Cache::F16 => CacheType::F16,
+            Cache::Q8_0 => CacheType::Q8_0,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -59,7 +90,7 @@ impl Kept {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    ensure!(args.runs > 0 && args.prompt > 0 && args.tokens > 0, "nothing to measure");
+    ensure!(args.runs > 0 && args.prompt > 0 && args.tokens > 0 && args.batch > 0, "nothing to measure");
     let file = Model::open(&args.file)?.with_context(args.prompt.max(args.tokens));
     let room = file.config().context;
     ensure!(room >= args.prompt.max(args.tokens), "the model has room for {room} tokens");
@@ -71,7 +102,9 @@ fn main() -> anyhow::Result<()> {
         other => Weights::pack(cx, file.config(), file.layout(), &params, other.storage()),
     };
     let (model, bytes) = (build::<f32>(file.config().clone())?, weights.bytes());
-    let mut generator = Generator::with_weights(cx, &*model, weights);
+    let cache = args.cache.map_or_else(|| precision.into(), Cache::cache_type);
+    let mut batch = Batch::new(&*model, weights, args.batch, cache)?;
+    let sequences = (0..args.batch).map(|_| batch.add()).collect::<Result<Vec<Sequence>, _>>()?;
     let vocab = file.config().vocab;
     // Scattered over the vocabulary; what they say does not matter.
     let text: Vec<u32> =
@@ -79,24 +112,34 @@ fn main() -> anyhow::Result<()> {
     let (mut reading, mut writing) = (Vec::new(), Vec::new());
     // The first run warms up.
     for _ in 0..=args.runs {
-        generator.clear();
+        batch.truncate(sequences[0], 0);
         let start = Instant::now();
-        generator.feed(cx, &text[..args.prompt])?;
+        batch.feed(cx, &[(sequences[0], &text[..args.prompt])])?;
         reading.push(args.prompt as f64 / start.elapsed().as_secs_f64());
-        generator.clear();
+        sequences.iter().for_each(|&sequence| batch.truncate(sequence, 0));
         let start = Instant::now();
-        for token in &text[..args.tokens] {
-            generator.feed(cx, std::slice::from_ref(token))?;
+        for token in text[..args.tokens].chunks(1) {
+            let feeds: Vec<_> = sequences.iter().map(|&sequence| (sequence, token)).collect();
+            batch.feed(cx, &feeds)?;
         }
-        writing.push(args.tokens as f64 / start.elapsed().as_secs_f64());
+        writing.push((args.tokens * args.batch) as f64 / start.elapsed().as_secs_f64());
+    }
+    let (reading, writing) = (median(&mut reading[1..]), median(&mut writing[1..]));
+    if args.json {
+        let line = serde_json::json!({
+            "weights": format!("{:?}", args.weights), "cache": format!("{cache:?}"), "threads": args.threads,
+            "batch": args.batch, "prompt": args.prompt, "tokens": args.tokens, "weight_bytes": bytes,
+            "reading": reading, "writing": writing,
+        });
+        println!("{line}");
+        return Ok(());
     }
     println!(
-        "{:?}, {} threads, {:.0} MiB of weights: prompt {:.0}, writing {:.1} tokens/s",
+        "{:?}, {} threads, {:.0} MiB of weights: prompt {reading:.0}, writing {} sequences {writing:.1} tokens/s",
         args.weights,
         args.threads,
         bytes as f64 / f64::from(1 << 20),
-        median(&mut reading[1..]),
-        median(&mut writing[1..]),
+        args.batch,
     );
     Ok(())
 }

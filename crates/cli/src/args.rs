@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use selvedge_model::tensor::attention::CacheType;
 use selvedge_model::tensor::quantized::Form;
 use selvedge_model::{Arch, Sampling, Storage};
 use selvedge_train::schedule::Shape;
@@ -257,6 +258,7 @@ Examples:
   selvedge generate \"Once upon\" --run runs/book --temperature 0
   selvedge generate \"use std::\" --tokens 50 --seed 7
   selvedge generate \"impl Drop\" --weights q8_0           with 8 bits a weight
+  selvedge generate \"impl Drop\" -n 4                    four texts at once
   selvedge generate \"The sea is\" --model SmolLM2-135M-Instruct.Q4_1.gguf
   selvedge generate \"The sea is\" --model models/Qwen3-0.6B --dtype bf16";
 
@@ -311,6 +313,13 @@ pub(crate) struct GenerateArgs {
     /// Seed of the draws
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Texts to write, side by side; each has a seed of its own, from --seed on
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) count: u32,
+    /// How keys and values of earlier positions are kept [default: what products are computed in]
+    #[arg(long, value_name = "TYPE", value_enum)]
+    pub(crate) cache: Option<CacheArg>,
     /// How weights are kept: as trained, or rounded to 4 to 8 bits each, which takes less memory
     #[arg(long, value_name = "FORM", value_enum, default_value_t = WeightForm::Trained)]
     pub(crate) weights: WeightForm,
@@ -332,6 +341,28 @@ impl GenerateArgs {
             frequency_penalty: self.frequency_penalty,
             seed: self.seed,
             ..Sampling::default()
+        }
+    }
+}
+
+/// How keys and values are kept for generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CacheArg {
+    F32,
+    Bf16,
+    F16,
+    /// 8.5 bits an element
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+impl From<CacheArg> for CacheType {
+    fn from(cache: CacheArg) -> Self {
+        match cache {
+            CacheArg::F32 => CacheType::F32,
+            CacheArg::Bf16 => CacheType::Bf16,
+            CacheArg::F16 => CacheType::F16,
+            CacheArg::Q8_0 => CacheType::Q8_0,
         }
     }
 }

@@ -5,14 +5,18 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use selvedge_model::{Generator, Sampler, Sampling, StopStrings, build};
+use selvedge_model::{
+    Architecture, Batch, Generator, Sampler, Sampling, Sequence, StopStrings, Storage, Weights, build,
+};
 use selvedge_sync::{CancelToken, Team};
+use selvedge_tensor::attention::CacheType;
 use selvedge_tensor::{Context, Isa};
-use selvedge_tokenizer::Tokenizer;
+use selvedge_tokenizer::{Decoder, Tokenizer};
 use selvedge_train::settings::Dtype;
 
 use crate::INTERRUPTED;
 use crate::args::{DtypeArg, GenerateArgs, WeightForm};
+use crate::memory;
 use crate::published::Published;
 use crate::run_folder::{open, parameters};
 
@@ -22,10 +26,12 @@ pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<E
     let how = (args.sampling(), StopStrings::new(args.stop.clone())?);
     how.0.validate()?;
     let mut cx = Context::new(Team::new(args.resources.threads())?, isa);
+    let count = args.count as usize;
     if let Some(path) = &args.model {
-        let published = Published::open(path, args.context as usize)?;
         let dtype: Dtype = args.dtype.unwrap_or(DtypeArg::F32).into();
         cx = cx.with_precision(dtype.into());
+        let cache = args.cache.map_or_else(|| cx.precision().into(), CacheType::from);
+        let published = Published::open_for(path, args.context as usize, (cache, count))?;
         let model = published.model()?;
         let edges = Edges { before: published.tokenizer.prefix().to_vec(), ends: published.ends.clone() };
         let own = match args.weights {
@@ -33,11 +39,12 @@ pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<E
             _ => None,
         };
         let params = if own.is_some() { Vec::new() } else { published.parameters()? };
-        let mut generator = match own {
-            Some(weights) => Generator::with_weights(&cx, &*model, weights),
-            None => Generator::with_storage(&mut cx, &*model, &params, args.weights.into()),
+        let weights = match own {
+            Some(weights) => weights,
+            None => pack(&mut cx, &*model, &params, args.weights.into()),
         };
-        return print_text(args, &mut cx, &mut generator, &published.tokenizer, &edges, how, cancel);
+        let mut batch = Batch::new(&*model, weights, count, cache)?;
+        return print_texts(args, &mut cx, &mut batch, &published.tokenizer, &edges, how, cancel);
     }
     let (folder, loaded) = open(args.run.as_deref())?;
     let file = folder.read()?;
@@ -45,37 +52,71 @@ pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<E
     let model = build::<f32>(file.model)?;
     let params = parameters(&*model, &loaded)?;
     cx = cx.with_precision(file.recipe.dtype.into());
-    let mut generator = Generator::with_storage(&mut cx, &*model, &params, args.weights.into());
-    print_text(args, &mut cx, &mut generator, &tokenizer, &Edges::trained(&tokenizer), how, cancel)
+    let cache = args.cache.map_or_else(|| cx.precision().into(), CacheType::from);
+    memory::check_generation(model.config(), size_of_val(&params[..]) as f64, (cache, count))?;
+    let weights = pack(&mut cx, &*model, &params, args.weights.into());
+    let mut batch = Batch::new(&*model, weights, count, cache)?;
+    print_texts(args, &mut cx, &mut batch, &tokenizer, &Edges::trained(&tokenizer), how, cancel)
 }
 
-/// The prompt and what follows it, to the standard output.
-fn print_text(
+fn pack<'a>(
+    cx: &mut Context,
+    model: &dyn Architecture<f32>,
+    params: &'a [f32],
+    storage: Storage,
+) -> Weights<'a, f32> {
+    Weights::pack(cx, model.config(), model.layout(), params, storage)
+}
+
+/// The prompt and what follows it, to the standard output: the first text as it comes, others after it.
+fn print_texts(
     args: &GenerateArgs,
     cx: &mut Context,
-    generator: &mut Generator<'_>,
+    batch: &mut Batch<'_>,
     tokenizer: &Tokenizer,
     edges: &Edges,
     how: (Sampling, StopStrings),
     cancel: &CancelToken,
 ) -> anyhow::Result<ExitCode> {
-    let (sampling, mut stop) = how;
+    let (sampling, stop) = how;
+    // The first is what it is alone.
+    let seeds = (0..batch.capacity() as u64).map(|index| sampling.seed.wrapping_add(index));
+    let samplings: Vec<_> = seeds.map(|seed| Sampling { seed, ..sampling.clone() }).collect();
+    let mut stops = vec![stop; samplings.len()];
+    let mut later = vec![String::new(); samplings.len() - 1];
     let mut out = std::io::stdout().lock();
     let mut show = |text: &str| -> anyhow::Result<()> {
         write!(out, "{text}").and_then(|()| out.flush()).context("cannot write the text")
     };
+    let header = |index: usize| match &samplings[..] {
+        [_] => String::new(),
+        _ => format!("--- sample {}, seed {} ---\n", index + 1, samplings[index].seed),
+    };
+    show(&header(0))?;
     show(&args.prompt)?;
     let mut safe = String::new();
-    continue_text(cx, generator, tokenizer, edges, &args.prompt, args.tokens, &sampling, cancel, |piece| {
+    let first = batch.add()?;
+    let of = Asked { tokenizer, edges, prompt: &args.prompt, count: args.tokens, samplings: &samplings };
+    continue_texts(cx, batch, first, &of, cancel, |index, piece| {
         safe.clear();
-        let stopped = stop.push(piece, &mut safe).is_some();
-        show(&safe)?;
+        let stopped = stops[index].push(piece, &mut safe).is_some();
+        match index.checked_sub(1) {
+            None => show(&safe)?,
+            Some(index) => later[index].push_str(&safe),
+        }
         Ok(if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
-    safe.clear();
-    stop.finish(&mut safe);
-    show(&safe)?;
-    show("\n")?;
+    for (index, stop) in stops.iter_mut().enumerate() {
+        if let Some(index) = index.checked_sub(1) {
+            show(&header(index + 1))?;
+            show(&args.prompt)?;
+            show(&later[index])?;
+        }
+        safe.clear();
+        stop.finish(&mut safe);
+        show(&safe)?;
+        show("\n")?;
+    }
     Ok(if cancel.is_cancelled() { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
 }
 
@@ -95,6 +136,29 @@ impl Edges {
     }
 }
 
+/// What is to be written.
+struct Asked<'a> {
+    tokenizer: &'a Tokenizer,
+    edges: &'a Edges,
+    prompt: &'a str,
+    /// Tokens of a text at most.
+    count: usize,
+    /// One a text.
+    samplings: &'a [Sampling],
+}
+
+/// One text that is being written.
+struct Text {
+    sequence: Sequence,
+    sampler: Sampler,
+    decoder: Decoder,
+    ids: Vec<u32>,
+    /// Tokens that have not been fed.
+    pending: Vec<u32>,
+    /// Nothing more is to come.
+    ended: bool,
+}
+
 /// Feeds `prompt` and hands up to `count` tokens of text to `show`, until end-of-text, cancellation, or `show` has enough.
 ///
 /// When the context is full, generation goes on from its second half.
@@ -109,6 +173,23 @@ pub(crate) fn continue_text(
     cancel: &CancelToken,
     mut show: impl FnMut(&str) -> anyhow::Result<ControlFlow<()>>,
 ) -> anyhow::Result<()> {
+    let samplings = std::slice::from_ref(sampling);
+    let of = Asked { tokenizer, edges, prompt, count, samplings };
+    let (batch, sequence) = generator.as_batch();
+    continue_texts(cx, batch, sequence, &of, cancel, |_, piece| show(piece))
+}
+
+/// The same for a text a sampling, side by side: the first in `first`, others in sequences that fork from it after the prompt.
+/// `show` is told which text a piece is of.
+fn continue_texts(
+    cx: &mut Context,
+    batch: &mut Batch<'_>,
+    first: Sequence,
+    asked: &Asked<'_>,
+    cancel: &CancelToken,
+    mut show: impl FnMut(usize, &str) -> anyhow::Result<ControlFlow<()>>,
+) -> anyhow::Result<()> {
+    let Asked { tokenizer, edges, prompt, count, samplings } = *asked;
     let mut ids = edges.before.clone();
     ids.extend(tokenizer.encode(prompt));
     if ids.is_empty() {
@@ -116,39 +197,65 @@ pub(crate) fn continue_text(
         ids.push(tokenizer.end_of_text());
     }
     // Models may have rows that no token has, of which there would be no text.
-    let mut sampling = sampling.clone();
-    let missing = (0..generator.vocab() as u32).filter(|&id| tokenizer.token_bytes(id).is_none());
-    sampling.logit_bias.extend(missing.map(|id| (id, f32::NEG_INFINITY)));
-    let mut sampler = Sampler::new(sampling, generator.vocab())?;
-    sampler.prompt(&ids)?;
-    let context = generator.context();
-    let mut pending: Vec<u32> = ids[ids.len() - ids.len().min(context)..].to_vec();
-    let mut decoder = tokenizer.decoder();
-    let mut text = String::new();
+    let missing = (0..batch.vocab() as u32).filter(|&id| tokenizer.token_bytes(id).is_none());
+    let missing: Vec<_> = missing.map(|id| (id, f32::NEG_INFINITY)).collect();
+    let context = batch.context();
+    let mut texts = Vec::new();
+    for sampling in samplings {
+        let mut sampling = sampling.clone();
+        sampling.logit_bias.extend(&missing);
+        let mut sampler = Sampler::new(sampling, batch.vocab())?;
+        sampler.prompt(&ids)?;
+        let pending = ids[ids.len() - ids.len().min(context)..].to_vec();
+        let (decoder, ids) = (tokenizer.decoder(), ids.clone());
+        texts.push(Text { sequence: first, sampler, decoder, ids, pending, ended: false });
+    }
+    let mut piece = String::new();
     for position in 0..count {
-        if cancel.is_cancelled() {
+        if cancel.is_cancelled() || texts.iter().all(|text| text.ended) {
             break;
         }
-        if generator.position() + pending.len() > context {
-            generator.clear();
-            pending = ids[ids.len() - (context / 2).max(1)..].to_vec();
+        let mut live: Vec<_> = texts.iter_mut().enumerate().filter(|(_, text)| !text.ended).collect();
+        for (_, text) in &mut live {
+            if batch.position(text.sequence) + text.pending.len() > context {
+                batch.truncate(text.sequence, 0);
+                text.pending = text.ids[text.ids.len() - (context / 2).max(1)..].to_vec();
+            }
         }
-        let logits = generator.feed(cx, &pending)?;
-        let token = sampler.sample(logits, position as u64)?.token;
-        if edges.ends.contains(&token) {
-            break;
+        // All begin with the same prompt, which is read once.
+        let fed = if position == 0 { 1 } else { live.len() };
+        let feeds: Vec<_> = live[..fed].iter().map(|(_, text)| (text.sequence, &text.pending[..])).collect();
+        let logits = batch.feed(cx, &feeds)?;
+        for (at, (index, text)) in live.iter_mut().enumerate() {
+            let logits = logits.row(at % fed);
+            let logits = logits.as_slice().context("logits lie side by side")?;
+            let token = text.sampler.sample(logits, position as u64)?.token;
+            if edges.ends.contains(&token) {
+                text.ended = true;
+                piece.clear();
+                text.decoder.finish(&mut piece);
+                // Whether there is enough does not matter now.
+                let _ = show(*index, &piece)?;
+                continue;
+            }
+            text.ids.push(token);
+            text.pending = vec![token];
+            piece.clear();
+            text.decoder.push(token, &mut piece)?;
+            text.ended = show(*index, &piece)?.is_break();
         }
-        ids.push(token);
-        pending = vec![token];
-        text.clear();
-        decoder.push(token, &mut text)?;
-        if show(&text)?.is_break() {
-            return Ok(());
+        if position == 0 {
+            for text in &mut texts[1..] {
+                text.sequence = batch.fork(first)?;
+            }
         }
     }
-    text.clear();
-    decoder.finish(&mut text);
-    show(&text).map(|_| ())
+    for (index, text) in texts.iter_mut().enumerate().filter(|(_, text)| !text.ended) {
+        piece.clear();
+        text.decoder.finish(&mut piece);
+        let _ = show(index, &piece)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -177,5 +284,54 @@ mod tests {
         })
         .unwrap();
         assert_eq!(pieces, 61);
+    }
+
+    /// The context is too short, so that each forgets and goes on from the second half.
+    #[test]
+    fn texts_written_side_by_side_are_those_of_their_seeds() {
+        let trainer = Trainer { vocab_size: 260, ..Trainer::default() };
+        let tokenizer = trainer.train(["the cat sat on the mat"], |_| {}).unwrap();
+        let model = build::<f32>(Config::gpt2(260, 24, 1, 2, 8)).unwrap();
+        let params = initialize::<f32>(model.layout(), 1);
+        let cx = &mut Context::solo();
+        let of_seed = |seed| Sampling { temperature: 1.0, top_k: 0, seed, ..Sampling::default() };
+        let edges = Edges { before: vec![1], ends: vec![2] };
+        let (never, prompt, count) = (CancelToken::new(), "the cat", 50);
+        let alone: Vec<String> = [4, 5, 6]
+            .map(|seed| {
+                let mut generator = Generator::new(cx, &*model, &params);
+                let mut text = String::new();
+                let sampling = of_seed(seed);
+                continue_text(
+                    cx,
+                    &mut generator,
+                    &tokenizer,
+                    &edges,
+                    prompt,
+                    count,
+                    &sampling,
+                    &never,
+                    |piece| {
+                        text.push_str(piece);
+                        Ok(ControlFlow::Continue(()))
+                    },
+                )
+                .unwrap();
+                text
+            })
+            .into();
+        assert_ne!(alone[0], alone[1]);
+        let weights = pack(cx, &*model, &params, Storage::Packed);
+        let mut batch = Batch::new(&*model, weights, 3, CacheType::F32).unwrap();
+        let first = batch.add().unwrap();
+        let samplings = [4, 5, 6].map(of_seed);
+        let of = Asked { tokenizer: &tokenizer, edges: &edges, prompt, count, samplings: &samplings };
+        let mut texts = vec![String::new(); 3];
+        continue_texts(cx, &mut batch, first, &of, &never, |index, piece| {
+            texts[index].push_str(piece);
+            Ok(ControlFlow::Continue(()))
+        })
+        .unwrap();
+        assert_eq!(texts, alone);
     }
 }

@@ -3,6 +3,7 @@
 
 use anyhow::bail;
 use selvedge_model::{Config, Mode, build};
+use selvedge_tensor::attention::{CacheType, KvCache};
 use selvedge_train::settings::{Recipe, Resources};
 
 /// Bytes of one value.
@@ -67,14 +68,21 @@ pub(crate) fn check_model(config: &Config) -> anyhow::Result<()> {
     }
 }
 
-/// Refuses to generate with weights of so many bytes and a cache of all positions, if that is larger than the memory.
-pub(crate) fn check_generation(config: &Config, weights: f64) -> anyhow::Result<()> {
-    let row = (config.kv_heads as f64) * config.head_size() as f64;
-    let cache = F32 * 2.0 * row * config.context as f64 * config.layers as f64;
+/// Refuses to generate with weights of so many bytes and caches of all positions of so many sequences, if that is larger than
+/// the memory.
+pub(crate) fn check_generation(
+    config: &Config,
+    weights: f64,
+    (cache_type, sequences): (CacheType, usize),
+) -> anyhow::Result<()> {
+    let layer =
+        KvCache::<f32>::size(sequences, config.context, config.kv_heads, config.head_size(), cache_type);
+    let logits = F32 * config.vocab as f64 * sequences as f64;
+    let cache = layer.map_or(f64::INFINITY, |bytes| bytes as f64) * config.layers as f64 + logits;
     match total().filter(|&total| weights + cache > total) {
         None => Ok(()),
         Some(total) => bail!(
-            "the model needs {:.1} GB of memory ({:.1} for weights, {:.1} for {} positions), this machine has {:.1}: use a shorter --context or a smaller model",
+            "the model needs {:.1} GB of memory ({:.1} for weights, {:.1} for {} positions of {sequences} sequences), this machine has {:.1}: use a shorter --context, a smaller --count, --cache q8_0 or a smaller model",
             (weights + cache) / 1e9,
             weights / 1e9,
             cache / 1e9,
@@ -117,9 +125,11 @@ mod tests {
         assert!(matrices(&small) <= build::<f32>(small.clone()).unwrap().layout().parameters() as f64);
         let error = check_model(&huge).unwrap_err().to_string();
         assert!(error.contains("GB of memory"), "{error}");
-        check_generation(&small, 1e6).unwrap();
+        check_generation(&small, 1e6, (CacheType::F32, 3)).unwrap();
+        let error = check_generation(&small, 1e6, (CacheType::Q8_0, 1 << 40)).unwrap_err().to_string();
+        assert!(error.contains("1099511627776 sequences"), "{error}");
         let long = Config { context: 1 << 24, layers: 4096, ..small };
-        let error = check_generation(&long, 1e6).unwrap_err().to_string();
+        let error = check_generation(&long, 1e6, (CacheType::F32, 1)).unwrap_err().to_string();
         assert!(error.contains("16777216 positions") && error.contains("--context"), "{error}");
     }
 }

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use selvedge_model::gguf::{self, KeyError, optional};
 use selvedge_model::{Arch, Architecture, Config, Weights, build, hf};
 use selvedge_tensor::Context;
+use selvedge_tensor::attention::CacheType;
 use selvedge_tokenizer::{GgufVocabulary, Tokenizer};
 use serde_json::Value;
 
@@ -26,8 +27,9 @@ enum Source {
 }
 
 impl Published {
-    /// Opens a `.gguf` file, or a folder with `config.json`, for at most `context` positions.
-    pub(crate) fn open(path: &Path, context: usize) -> anyhow::Result<Self> {
+    /// Opens a `.gguf` file, or a folder with `config.json`, for so many sequences of at most `context` positions, whose keys
+    /// and values are kept as told.
+    pub(crate) fn open_for(path: &Path, context: usize, caches: (CacheType, usize)) -> anyhow::Result<Self> {
         if path.is_dir() {
             let folder = hf::Folder::open(path)?;
             let tokenizer = folder_tokenizer(path)?;
@@ -38,16 +40,17 @@ impl Published {
             }
             let mut ends = folder.generation().eos.clone();
             ends.push(tokenizer.end_of_text());
-            return Self { source: Source::HuggingFace(folder), config, tokenizer, ends }.checked(path);
+            return Self { source: Source::HuggingFace(folder), config, tokenizer, ends }
+                .checked(path, caches);
         }
         let model = gguf::Model::open(path)?.with_context(context);
         let tokenizer = file_tokenizer(&model)?;
         let (config, ends) = (model.config().clone(), vec![tokenizer.end_of_text()]);
-        Self { source: Source::Gguf(model), config, tokenizer, ends }.checked(path)
+        Self { source: Source::Gguf(model), config, tokenizer, ends }.checked(path, caches)
     }
 
     /// A token without a row would be a fault in the middle of a text.
-    fn checked(self, path: &Path) -> anyhow::Result<Self> {
+    fn checked(self, path: &Path, caches: (CacheType, usize)) -> anyhow::Result<Self> {
         let (tokens, rows) = (self.tokenizer.vocab_size(), self.config.vocab);
         anyhow::ensure!(
             tokens <= rows,
@@ -61,7 +64,7 @@ impl Published {
             }
             Source::HuggingFace(folder) => size_of::<f32>() as f64 * folder.layout().len() as f64,
         };
-        memory::check_generation(&self.config, weights)?;
+        memory::check_generation(&self.config, weights, caches)?;
         Ok(self)
     }
 

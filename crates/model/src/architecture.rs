@@ -4,8 +4,8 @@ use std::fmt::Debug;
 use std::ops::Range;
 
 use ndarray::{ArrayView2, ArrayViewMut2, s};
-use selvedge_tensor::attention::{self, KvCache};
-use selvedge_tensor::{Context, Init, Real, cross_entropy, linear};
+use selvedge_tensor::attention::{self, KvCache, Segment};
+use selvedge_tensor::{Context, Init, Real, cross_entropy, linear, rope};
 
 use crate::config::{Arch, Config};
 use crate::error::Error;
@@ -23,8 +23,11 @@ pub enum Mode {
     Recompute,
     /// Losses only.
     Evaluate,
-    /// Logits of the last row only, through a cache.
-    Generate,
+    /// Logits of some rows only, through caches.
+    Generate {
+        /// How many rows, at most.
+        logits: usize,
+    },
 }
 
 impl Mode {
@@ -44,7 +47,17 @@ impl Mode {
 
     /// Rows whose norm the head reads.
     pub(crate) fn head_rows(self, rows: usize) -> usize {
-        if self == Mode::Generate { rows.min(1) } else { rows }
+        if let Mode::Generate { logits } = self { rows.min(logits) } else { rows }
+    }
+
+    /// Rows of logits there are at once; none where they go to the caller.
+    pub(crate) fn logit_rows(self, rows: usize, vocab: usize) -> usize {
+        if matches!(self, Mode::Generate { .. }) { 0 } else { logit_rows(rows, vocab) }
+    }
+
+    /// Copies of the rows that the head reads, where those are not all.
+    pub(crate) fn picks(self) -> bool {
+        matches!(self, Mode::Generate { .. })
     }
 }
 
@@ -111,6 +124,25 @@ pub struct Rows<'a> {
     pub time: usize,
 }
 
+/// Rows of several sequences, computed at once: a ragged batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Ragged<'a> {
+    /// Each below the vocabulary; those of one segment after those of another.
+    pub tokens: &'a [u32],
+    /// Which sequences of the caches the rows are of, and where in them; as many rows as tokens.
+    pub segments: &'a [Segment],
+    /// Rows whose logits are wanted.
+    pub wanted: &'a [usize],
+}
+
+impl Ragged<'_> {
+    /// The position of each row.
+    pub(crate) fn positions(&self) -> Vec<u32> {
+        let positions = self.segments.iter().flat_map(|of| of.position..of.position + of.rows);
+        positions.map(|position| u32::try_from(position).unwrap_or(u32::MAX)).collect()
+    }
+}
+
 /// A transformer over a flat parameter buffer. Holds no parameters itself: they are passed as slices laid
 /// out by [`Architecture::layout`].
 ///
@@ -157,16 +189,16 @@ pub trait Architecture<T: Real>: Debug + Send + Sync {
         time: usize,
     );
 
-    /// Runs `tokens` at positions `first..` of one sequence, extends its caches (one a layer), and writes the
-    /// logits (V) of the last one; activations of mode [`Mode::Generate`] for one sequence of as many rows.
+    /// Runs rows of several sequences, extends their caches (one a layer), and writes the logits (wanted, V) of some of them;
+    /// activations of mode [`Mode::Generate`] for one sequence of as many rows, or more. A row's logits are those it has
+    /// alone, bit for bit.
     fn generate(
         &self,
         cx: &mut Context<T>,
         weights: &Weights<'_, T>,
         acts: &mut [T],
         caches: &mut [KvCache<T>],
-        tokens: &[u32],
-        first: usize,
+        rows: Ragged<'_>,
         logits: &mut [T],
     );
 }
@@ -199,21 +231,27 @@ pub fn layout(config: &Config) -> Result<Layout, Error> {
 pub(crate) enum Attend<'a, T> {
     /// In the rows at hand: whole sequences.
     Rows,
-    /// In a cache of one sequence, after the rows at hand, which start at position `first`, are stored there.
-    Cached { cache: &'a mut KvCache<T>, first: usize },
+    /// In a cache, after those of the rows at hand are stored there.
+    Cached { cache: &'a mut KvCache<T>, segments: &'a [Segment], positions: &'a [u32] },
 }
 
-impl<T> Attend<'_, T> {
-    /// Position of the first row.
-    pub(crate) fn first(&self) -> usize {
+impl<T: Real> Attend<'_, T> {
+    /// Turns queries and keys by their positions.
+    pub(crate) fn turn(
+        &self,
+        cx: &mut Context<T>,
+        x: ArrayViewMut2<'_, T>,
+        table: &rope::Table<T>,
+        time: usize,
+    ) {
         match self {
-            Attend::Rows => 0,
-            Attend::Cached { first, .. } => *first,
+            Attend::Rows => rope::forward(cx, x, table, time, 0),
+            Attend::Cached { positions, .. } => rope::forward_at(cx, x, table, positions),
         }
     }
 }
 
-/// out (B·T, H·D) = attention over `qkv`, by way of `attend`.
+/// out (N, H·D) = attention over `qkv`, by way of `attend`.
 pub(crate) fn attend<T: Real>(
     cx: &mut Context<T>,
     out: ArrayViewMut2<'_, T>,
@@ -225,13 +263,43 @@ pub(crate) fn attend<T: Real>(
     let lse = lse.as_slice_mut().expect("activations are contiguous");
     match attend {
         Attend::Rows => attention::forward(cx, out, lse, qkv, shape),
-        Attend::Cached { cache, first } => {
+        Attend::Cached { cache, segments, .. } => {
             let (q_end, k_end) = (shape.query_cols(), shape.query_cols() + shape.kv_cols());
-            let (k, v) = (qkv.slice(s![.., q_end..k_end]), qkv.slice(s![.., k_end..]));
-            cache.store(cx, first, k, v);
-            attention::forward_cached(cx, out, lse, qkv.slice(s![.., ..q_end]), cache, shape, first);
+            let mut first = 0;
+            for segment in segments {
+                let rows = qkv.slice(s![first..first + segment.rows, ..]);
+                let (k, v) = (rows.slice(s![.., q_end..k_end]), rows.slice(s![.., k_end..]));
+                cache.store(cx, segment.sequence, segment.position, k, v);
+                first += segment.rows;
+            }
+            attention::forward_cached(cx, out, qkv.slice(s![.., ..q_end]), cache, shape, segments);
         }
     }
+}
+
+/// What the head reads of the last block's output: all rows, or copies of those that are wanted.
+pub(crate) fn head_input<'a, T: Real>(
+    last: ArrayView2<'a, T>,
+    picked: Option<&'a mut ArrayViewMut2<'_, T>>,
+    wanted: &[usize],
+) -> ArrayView2<'a, T> {
+    let Some(picked) = picked else { return last };
+    for (mut row, &from) in picked.rows_mut().into_iter().zip(wanted) {
+        row.assign(&last.row(from));
+    }
+    picked.view()
+}
+
+/// Writes the logits of rows of `normed` (W, C).
+pub(crate) fn head_logits<T: Real>(
+    cx: &mut Context<T>,
+    logits: &mut [T],
+    normed: ArrayView2<'_, T>,
+    head: &Weight<'_, T>,
+    vocab: usize,
+) {
+    let logits = ArrayViewMut2::from_shape((normed.nrows(), vocab), logits);
+    head.linear(cx, logits.expect("logits for each row that is wanted"), normed, None);
 }
 
 /// The input and the output of block `l`, when `outs` holds the outputs of the last `outs.len()` blocks.
@@ -250,12 +318,12 @@ pub(crate) fn input_output<'a, T: Real>(
 }
 
 /// Positions 0, 1, …, T − 1 for each of the sequences of `rows` rows.
-pub(crate) fn positions(rows: usize, time: usize, first: usize) -> Vec<u32> {
-    (0..rows).map(|row| u32::try_from(first + row % time).unwrap_or(u32::MAX)).collect()
+pub(crate) fn positions(rows: usize, time: usize) -> Vec<u32> {
+    (0..rows).map(|row| u32::try_from(row % time).unwrap_or(u32::MAX)).collect()
 }
 
 /// Rows of logits there are at once, of `rows`: some 16 MiB of f32, and enough rows to make packing the head worth while.
-pub(crate) fn logit_rows(rows: usize, vocab: usize) -> usize {
+fn logit_rows(rows: usize, vocab: usize) -> usize {
     const LOGITS: usize = 4 << 20;
     const LEAST: usize = 256;
     rows.min(LEAST.max(LOGITS / vocab.max(1)))

@@ -64,6 +64,26 @@ pub enum Error {
         /// Size of the vocabulary.
         vocab: usize,
     },
+    /// No room for another sequence.
+    #[error("all {sequences} sequences of the batch are in use; remove one, or make the batch larger")]
+    BatchFull {
+        /// How many the batch was made for.
+        sequences: usize,
+    },
+    /// A sequence of a batch that no token was given for.
+    #[error("feed {index} has no tokens, so that no logits follow; leave it out")]
+    EmptyFeed {
+        /// Which of those given.
+        index: usize,
+    },
+    /// More keys and values than can be addressed.
+    #[error("caches of {sequences} sequences of {context} positions are beyond any memory; ask for fewer")]
+    CacheTooLarge {
+        /// Sequences asked for.
+        sequences: usize,
+        /// Positions of each.
+        context: usize,
+    },
     /// A setting of sampling outside its range.
     #[error("sampling: {field} = {value} {rule}")]
     Sampling {

@@ -1,27 +1,22 @@
 //! Text generation on one sequence: prompt in chunks, then a token at a time through a cache.
 //!
-//! Knows only token ids. The logits are bit for bit those of the whole sequence computed at once.
+//! Knows only token ids. The logits are bit for bit those of the whole sequence computed at once, if the cache is of the
+//! context's precision.
 
 use std::fmt;
 
 use selvedge_tensor::Context;
-use selvedge_tensor::attention::KvCache;
+use selvedge_tensor::attention::CacheType;
 
 use crate::Error;
-use crate::architecture::{Architecture, Mode};
+use crate::architecture::Architecture;
+use crate::batch::{Batch, Sequence};
 use crate::held::{Storage, Weights};
 
-/// Rows of a prompt computed at a time.
-const CHUNK: usize = 64;
-
-/// One sequence being generated.
+/// One sequence being generated: a [`Batch`] of one.
 pub struct Generator<'a> {
-    model: &'a dyn Architecture<f32>,
-    weights: Weights<'a, f32>,
-    caches: Vec<KvCache<f32>>,
-    acts: Vec<f32>,
-    logits: Vec<f32>,
-    position: usize,
+    batch: Batch<'a>,
+    sequence: Sequence,
 }
 
 impl<'a> Generator<'a> {
@@ -41,76 +36,76 @@ impl<'a> Generator<'a> {
         Self::with_weights(cx, model, weights)
     }
 
-    /// The same with weights that are packed already, for contexts of the precision of this one.
+    /// The same with weights that are packed already, and keys and values in the precision of the context.
     ///
     /// # Panics
     /// If the weights are not those of the model's layout.
     pub fn with_weights(cx: &Context, model: &'a dyn Architecture<f32>, weights: Weights<'a, f32>) -> Self {
-        let (config, slots) = (model.config(), model.layout().slots().len());
-        assert_eq!(weights.0.len(), slots, "weights for a layout of {slots}");
-        // Each made anew: pages of zeros take no memory until they are written, those of a copy do.
-        let cache = || KvCache::new(config.context, config.kv_heads, config.head_size(), cx.precision());
-        Generator {
-            weights,
-            caches: (0..config.layers).map(|_| cache()).collect(),
-            acts: vec![0.0; model.activations(1, CHUNK, Mode::Generate)],
-            logits: vec![0.0; config.vocab],
-            position: 0,
-            model,
-        }
+        Self::with_cache(model, weights, cx.precision().into())
+            .expect("one sequence of a validated model can be addressed")
+    }
+
+    /// The same with keys and values kept as told.
+    ///
+    /// # Errors
+    /// [`Error::CacheTooLarge`].
+    ///
+    /// # Panics
+    /// If the weights are not those of the model's layout.
+    pub fn with_cache(
+        model: &'a dyn Architecture<f32>,
+        weights: Weights<'a, f32>,
+        cache_type: CacheType,
+    ) -> Result<Self, Error> {
+        let mut batch = Batch::new(model, weights, 1, cache_type)?;
+        let sequence = batch.add()?;
+        Ok(Generator { batch, sequence })
+    }
+
+    /// The batch, and which sequence of it this is.
+    pub fn as_batch(&mut self) -> (&mut Batch<'a>, Sequence) {
+        (&mut self.batch, self.sequence)
     }
 
     /// Positions filled so far.
     pub fn position(&self) -> usize {
-        self.position
+        self.batch.position(self.sequence)
     }
 
     /// Positions there is room for.
     pub fn context(&self) -> usize {
-        self.model.config().context
+        self.batch.context()
     }
 
     /// Logits that follow a token, V.
     pub fn vocab(&self) -> usize {
-        self.model.config().vocab
+        self.batch.vocab()
     }
 
     /// Forgets the sequence; the next token is the first of a new one.
     pub fn clear(&mut self) {
-        self.position = 0;
+        self.truncate(0);
     }
 
-    /// Appends `tokens` and returns the logits (V) that follow the last one.
+    /// Forgets the positions from `position` on; what is fed next comes there. Nothing, if there are none.
+    pub fn truncate(&mut self, position: usize) {
+        self.batch.truncate(self.sequence, position);
+    }
+
+    /// Appends `tokens` and returns the logits (V) that follow the last one; those before, if there are no tokens.
     ///
     /// # Errors
     /// [`Error::ContextExceeded`] or [`Error::TokenOutsideVocabulary`]; nothing is appended then.
     pub fn feed(&mut self, cx: &mut Context, tokens: &[u32]) -> Result<&[f32], Error> {
-        let config = self.model.config();
-        let total = self.position + tokens.len();
-        if total > config.context {
-            return Err(Error::ContextExceeded { tokens: total, context: config.context });
+        if !tokens.is_empty() {
+            self.batch.feed(cx, &[(self.sequence, tokens)])?;
         }
-        if let Some(&token) = tokens.iter().find(|&&token| token as usize >= config.vocab) {
-            return Err(Error::TokenOutsideVocabulary { token, vocab: config.vocab });
-        }
-        for chunk in tokens.chunks(CHUNK) {
-            self.model.generate(
-                cx,
-                &self.weights,
-                &mut self.acts,
-                &mut self.caches,
-                chunk,
-                self.position,
-                &mut self.logits,
-            );
-            self.position += chunk.len();
-        }
-        Ok(&self.logits)
+        Ok(self.batch.last_logits())
     }
 }
 
 impl fmt::Debug for Generator<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Generator").field("position", &self.position).finish_non_exhaustive()
+        f.debug_struct("Generator").field("position", &self.position()).finish_non_exhaustive()
     }
 }

@@ -2,14 +2,14 @@
 //!
 //! Pre-norm blocks: x + attn_out(attention(qkv(norm_1(x)))), then x + mlp_down(gelu(mlp_up(norm_2(x)))).
 
-use ndarray::{ArrayView2, ArrayViewMut2, s};
+use ndarray::{ArrayView2, ArrayViewMut2};
 use selvedge_tensor::attention::{self, KvCache};
 use selvedge_tensor::gelu::Form;
 use selvedge_tensor::{Context, Real, embedding, gelu, layernorm, linear};
 
 use crate::architecture::{
-    Architecture, Attend, Fold, LossSum, Mode, Rows, attend, clear_additions, head_losses,
-    head_losses_and_gradient, input_output, linear_backward, logit_rows, positions,
+    Architecture, Attend, Fold, LossSum, Mode, Ragged, Rows, attend, clear_additions, head_input,
+    head_logits, head_losses, head_losses_and_gradient, input_output, linear_backward, positions,
 };
 use crate::config::{Activation, Config};
 use crate::held::{Weight, Weights};
@@ -137,6 +137,8 @@ struct Acts<A> {
     embedded: A, // (N, C)
     blocks: Vec<BlockActs<A>>,
     outs: Vec<A>, // (N, C), the residual stream after each block
+    /// Of rows whose logits are wanted, where those are not all: copies of the last block's output.
+    picked: Option<A>, // (W, C)
     norm_f: A,    // (N, C)
     mean_f: A,    // (1, N)
     rstd_f: A,    // (1, N)
@@ -151,6 +153,7 @@ impl<A> Acts<A> {
             embedded: f(&self.embedded),
             blocks: self.blocks.iter().map(|block| block.map(f)).collect(),
             outs: self.outs.iter().map(&mut *f).collect(),
+            picked: self.picked.as_ref().map(&mut *f),
             norm_f: f(&self.norm_f),
             mean_f: f(&self.mean_f),
             rstd_f: f(&self.rstd_f),
@@ -210,10 +213,11 @@ impl Gpt2 {
                 })
                 .collect(),
             outs: (0..mode.kept_outputs(layers)).map(|_| span(n, c)).collect(),
+            picked: mode.picks().then(|| span(head_rows, c)),
             norm_f: span(head_rows, c),
             mean_f: span(1, head_rows),
             rstd_f: span(1, head_rows),
-            logits: span(logit_rows(head_rows, vocab), vocab),
+            logits: span(mode.logit_rows(head_rows, vocab), vocab),
             losses: span(1, head_rows),
             back: mode.has_backward().then(|| Back {
                 dnorm: span(n, c),
@@ -243,29 +247,29 @@ impl Gpt2 {
         a: &mut Views<'_, T>,
         tokens: &[u32],
         time: usize,
-        mut caches: Option<(&mut [KvCache<T>], usize)>,
+        mut caches: Option<(&mut [KvCache<T>], Ragged<'_>)>,
     ) {
         let n = tokens.len();
         let shape = self.config.attention(n / time.max(1), time);
-        let first = caches.as_ref().map_or(0, |(_, first)| *first);
+        let positions = match &caches {
+            Some((_, rows)) => rows.positions(),
+            None => positions(n, time),
+        };
         p.token_embedding.look_up(cx, a.embedded.view_mut(), tokens);
-        embedding::forward_add(
-            cx,
-            a.embedded.view_mut(),
-            &positions(n, time, first),
-            p.position_embedding.view,
-        );
+        embedding::forward_add(cx, a.embedded.view_mut(), &positions, p.position_embedding.view);
         let kept = a.blocks.len();
         for (l, block) in p.blocks.iter().enumerate() {
             let (x, out) = input_output(&a.embedded, &mut a.outs, l);
             let attend = match &mut caches {
-                Some((caches, first)) => Attend::Cached { cache: &mut caches[l], first: *first },
+                Some((caches, rows)) => {
+                    Attend::Cached { cache: &mut caches[l], segments: rows.segments, positions: &positions }
+                }
                 None => Attend::Rows,
             };
             self.block_forward(cx, block, &mut a.blocks[l % kept], x, out, &shape, attend);
         }
         let last = a.outs[(self.config.layers - 1) % a.outs.len()].view();
-        let x = last.slice_move(s![n - a.norm_f.nrows().., ..]);
+        let x = head_input(last, a.picked.as_mut(), caches.map_or(&[], |(_, rows)| rows.wanted));
         let (mean, rstd) = (flat(&mut a.mean_f), flat(&mut a.rstd_f));
         let (w, b) = (p.norm_f_weight.row(), p.norm_f_bias.row());
         layernorm::forward(cx, a.norm_f.view_mut(), mean, rstd, x, w, b, self.config.norm_eps);
@@ -422,7 +426,7 @@ impl<T: Real> Architecture<T> for Gpt2 {
         let dtokens = carver.take(&self.params.token_embedding.span);
         let dpositions = carver.take(&self.params.position_embedding.span);
         embedding::backward(cx, dtokens, dinput, tokens);
-        embedding::backward(cx, dpositions, dinput, &positions(tokens.len(), time, 0));
+        embedding::backward(cx, dpositions, dinput, &positions(tokens.len(), time));
     }
 
     fn generate(
@@ -431,17 +435,16 @@ impl<T: Real> Architecture<T> for Gpt2 {
         weights: &Weights<'_, T>,
         acts: &mut [T],
         caches: &mut [KvCache<T>],
-        tokens: &[u32],
-        first: usize,
+        rows: Ragged<'_>,
         logits: &mut [T],
     ) {
         let mut held = weights.0.iter();
         let weights =
             self.params.map(&mut |slot| Weight::held(slot, held.next().expect("a weight for each slot")));
-        let mut a = self.views(acts, 1, tokens.len(), Mode::Generate);
-        self.forward(cx, &weights, &mut a, tokens, tokens.len(), Some((caches, first)));
-        weights.head().linear(cx, a.logits.view_mut(), a.norm_f.view(), None);
-        logits.copy_from_slice(read(&a.logits));
+        let (n, mode) = (rows.tokens.len(), Mode::Generate { logits: rows.wanted.len() });
+        let mut a = self.views(acts, 1, n, mode);
+        self.forward(cx, &weights, &mut a, rows.tokens, n, Some((caches, rows)));
+        head_logits(cx, logits, a.norm_f.view(), weights.head(), self.config.vocab);
     }
 }
 

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod architecture;
+mod batch;
 mod config;
 mod error;
 mod generate;
@@ -16,7 +17,8 @@ mod rope_scaling;
 mod sampling;
 mod weights;
 
-pub use architecture::{Architecture, Fold, LossSum, Mode, Rows, build, layout};
+pub use architecture::{Architecture, Fold, LossSum, Mode, Ragged, Rows, build, layout};
+pub use batch::{Batch, Sequence};
 pub use config::{Activation, Arch, Config, LONGEST_CONTEXT};
 pub use error::Error;
 pub use generate::Generator;

@@ -9,8 +9,8 @@ use selvedge_tensor::attention::{self, KvCache};
 use selvedge_tensor::{Context, Real, embedding, headnorm, linear, rmsnorm, rope, swiglu};
 
 use crate::architecture::{
-    Architecture, Attend, Fold, LossSum, Mode, Rows, attend, clear_additions, head_losses,
-    head_losses_and_gradient, input_output, linear_backward, logit_rows,
+    Architecture, Attend, Fold, LossSum, Mode, Ragged, Rows, attend, clear_additions, head_input,
+    head_logits, head_losses, head_losses_and_gradient, input_output, linear_backward,
 };
 use crate::config::Config;
 use crate::held::{Weight, Weights};
@@ -147,6 +147,8 @@ struct Acts<A> {
     embedded: A, // (N, C)
     blocks: Vec<BlockActs<A>>,
     outs: Vec<A>, // (N, C), the residual stream after each block
+    /// Of rows whose logits are wanted, where those are not all: copies of the last block's output.
+    picked: Option<A>, // (W, C)
     norm_f: A,    // (N, C)
     rstd_f: A,    // (1, N)
     logits: A,    // (R, V), R rows after another
@@ -160,6 +162,7 @@ impl<A> Acts<A> {
             embedded: f(&self.embedded),
             blocks: self.blocks.iter().map(|block| block.map(f)).collect(),
             outs: self.outs.iter().map(&mut *f).collect(),
+            picked: self.picked.as_ref().map(&mut *f),
             norm_f: f(&self.norm_f),
             rstd_f: f(&self.rstd_f),
             logits: f(&self.logits),
@@ -228,9 +231,10 @@ impl<T: Real> Llama<T> {
                 })
                 .collect(),
             outs: (0..mode.kept_outputs(layers)).map(|_| span(n, c)).collect(),
+            picked: mode.picks().then(|| span(head_rows, c)),
             norm_f: span(head_rows, c),
             rstd_f: span(1, head_rows),
-            logits: span(logit_rows(head_rows, vocab), vocab),
+            logits: span(mode.logit_rows(head_rows, vocab), vocab),
             losses: span(1, head_rows),
             back: mode.has_backward().then(|| Back {
                 dnorm: span(n, c),
@@ -261,22 +265,25 @@ impl<T: Real> Llama<T> {
         a: &mut Views<'_, T>,
         tokens: &[u32],
         time: usize,
-        mut caches: Option<(&mut [KvCache<T>], usize)>,
+        mut caches: Option<(&mut [KvCache<T>], Ragged<'_>)>,
     ) {
         let n = tokens.len();
         let shape = self.config.attention(n / time.max(1), time);
+        let positions = caches.as_ref().map_or_else(Vec::new, |(_, rows)| rows.positions());
         p.token_embedding.look_up(cx, a.embedded.view_mut(), tokens);
         let kept = a.blocks.len();
         for (l, block) in p.blocks.iter().enumerate() {
             let (x, out) = input_output(&a.embedded, &mut a.outs, l);
             let attend = match &mut caches {
-                Some((caches, first)) => Attend::Cached { cache: &mut caches[l], first: *first },
+                Some((caches, rows)) => {
+                    Attend::Cached { cache: &mut caches[l], segments: rows.segments, positions: &positions }
+                }
                 None => Attend::Rows,
             };
             self.block_forward(cx, block, &mut a.blocks[l % kept], x, out, &shape, attend);
         }
         let last = a.outs[(self.config.layers - 1) % a.outs.len()].view();
-        let x = last.slice_move(s![n - a.norm_f.nrows().., ..]);
+        let x = head_input(last, a.picked.as_mut(), caches.map_or(&[], |(_, rows)| rows.wanted));
         let w = p.norm_f_weight.row();
         rmsnorm::forward(cx, a.norm_f.view_mut(), flat(&mut a.rstd_f), x, w, self.config.norm_eps);
     }
@@ -301,7 +308,7 @@ impl<T: Real> Llama<T> {
             headnorm::forward(cx, k, raw.k.view_mut(), flat(&mut raw.rstd_k), norm.k.row(), eps);
         }
         let turned = a.qkv.slice_mut(s![.., ..shape.query_cols() + shape.kv_cols()]);
-        rope::forward(cx, turned, &self.table, shape.time, keys.first());
+        keys.turn(cx, turned, &self.table, shape.time);
         attend(cx, a.attn.view_mut(), &mut a.lse, a.qkv.view(), shape, keys);
         linear::forward_onto(cx, a.mid.view_mut(), x, a.attn.view(), p.attn_out_weight.operand(), None);
         let w = p.norm_2_weight.row();
@@ -442,17 +449,16 @@ impl<T: Real> Architecture<T> for Llama<T> {
         weights: &Weights<'_, T>,
         acts: &mut [T],
         caches: &mut [KvCache<T>],
-        tokens: &[u32],
-        first: usize,
+        rows: Ragged<'_>,
         logits: &mut [T],
     ) {
         let mut held = weights.0.iter();
         let weights =
             self.params.map(&mut |slot| Weight::held(slot, held.next().expect("a weight for each slot")));
-        let mut a = self.views(acts, 1, tokens.len(), Mode::Generate);
-        self.forward(cx, &weights, &mut a, tokens, tokens.len(), Some((caches, first)));
-        weights.head().linear(cx, a.logits.view_mut(), a.norm_f.view(), None);
-        logits.copy_from_slice(read(&a.logits));
+        let (n, mode) = (rows.tokens.len(), Mode::Generate { logits: rows.wanted.len() });
+        let mut a = self.views(acts, 1, n, mode);
+        self.forward(cx, &weights, &mut a, rows.tokens, n, Some((caches, rows)));
+        head_logits(cx, logits, a.norm_f.view(), weights.head(), self.config.vocab);
     }
 }
 

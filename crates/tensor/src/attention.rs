@@ -7,10 +7,13 @@
 mod backward;
 mod cache;
 mod forward;
+mod narrow;
+mod segments;
 
 pub use backward::backward;
-pub use cache::KvCache;
-pub use forward::{forward, forward_cached};
+pub use cache::{CacheType, KvCache};
+pub use forward::forward;
+pub use segments::{Segment, forward_cached};
 
 /// Keys folded at a time.
 pub const BLOCK: usize = 64;

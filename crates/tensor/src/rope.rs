@@ -71,7 +71,27 @@ pub fn forward<T: Real>(
     time: usize,
     first: usize,
 ) {
-    turn(cx, x, table, time, first, false);
+    let rows = x.nrows();
+    check_positions(table, first, time.min(rows));
+    turn(cx, x, table, |row| first + row % time, false);
+}
+
+/// The same with row r at position `positions[r]`.
+///
+/// # Panics
+/// As [`forward`], and if there are not as many positions as rows.
+#[track_caller]
+pub fn forward_at<T: Real>(
+    cx: &mut Context<T>,
+    x: ArrayViewMut2<'_, T>,
+    table: &Table<T>,
+    positions: &[u32],
+) {
+    assert_eq!(x.nrows(), positions.len(), "a position for each row");
+    for &position in positions {
+        check_positions(table, position as usize, 1);
+    }
+    turn(cx, x, table, |row| positions[row] as usize, false);
 }
 
 /// Turns the gradient back in place: the transpose of a rotation is the rotation by the opposite angle, and that of an
@@ -87,7 +107,19 @@ pub fn backward<T: Real>(
     time: usize,
     first: usize,
 ) {
-    turn(cx, dx, table, time, first, true);
+    let rows = dx.nrows();
+    check_positions(table, first, time.min(rows));
+    turn(cx, dx, table, |row| first + row % time, true);
+}
+
+#[track_caller]
+fn check_positions<T: Real>(table: &Table<T>, first: usize, count: usize) {
+    assert!(
+        first + count <= table.context(),
+        "positions {first}..{} outside the context of {}",
+        first + count,
+        table.context()
+    );
 }
 
 #[track_caller]
@@ -95,24 +127,17 @@ fn turn<T: Real>(
     cx: &mut Context<T>,
     x: ArrayViewMut2<'_, T>,
     table: &Table<T>,
-    time: usize,
-    first: usize,
+    position: impl Fn(usize) -> usize + Sync,
     back: bool,
 ) {
     const ROWS: usize = 16;
-    let (rows, cols) = x.dim();
+    let cols = x.ncols();
     let head_size = 2 * table.cos.ncols();
     assert_eq!(cols % head_size, 0, "{cols} columns are not a whole number of heads of {head_size}");
-    assert!(
-        first + time.min(rows) <= table.context(),
-        "positions {first}..{} outside the context of {}",
-        first + time.min(rows),
-        table.context()
-    );
     let isa = cx.isa();
     cx.for_each(Grid::new(x, ROWS, cols.max(1)), |index, mut tile| {
         for r in 0..tile.rows() {
-            let (cos, sin) = table.row(first + (index * ROWS + r) % time);
+            let (cos, sin) = table.row(position(index * ROWS + r));
             let (cos, sin) = (cos.to_slice().unwrap_or_default(), sin.to_slice().unwrap_or_default());
             for head in tile.row_mut(r).chunks_mut(head_size) {
                 let (low, high) = head.split_at_mut(head_size / 2);

@@ -349,6 +349,33 @@ impl<'a, T: Real> Tile<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(start, self.cols) }
     }
 
+    /// One row as rows of `cols` elements, one after another.
+    ///
+    /// # Panics
+    /// If there are more rows, or the columns are no multiple of that.
+    pub(crate) fn folded(self, cols: usize) -> Self {
+        assert!(self.rows == 1 && self.cols.is_multiple_of(cols), "{self:?} in rows of {cols}");
+        Tile { rows: self.cols / cols.max(1), cols, stride: cols, ..self }
+    }
+
+    /// Rows `first..first + rows`, columns `col..col + cols`, for as long as the tile.
+    ///
+    /// # Panics
+    /// If they reach outside it.
+    ///
+    /// # Safety
+    /// Nobody else uses these elements meanwhile.
+    pub(crate) unsafe fn part(&self, first: usize, rows: usize, col: usize, cols: usize) -> Self {
+        assert!(
+            first + rows <= self.rows && col + cols <= self.cols,
+            "part {rows}x{cols} at ({first}, {col}) of {}x{}",
+            self.rows,
+            self.cols
+        );
+        let start = self.start.wrapping_add(first * self.stride + col);
+        Tile { start, rows, cols, stride: self.stride, late: self.late, _exclusive: PhantomData }
+    }
+
     /// Rows `first..first + rows`, borrowed from this tile.
     ///
     /// # Panics

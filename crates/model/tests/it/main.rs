@@ -1,6 +1,7 @@
 //! Whole models against PyTorch, against differences, and against themselves on other threads; files of models.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod batch;
 mod generation;
 mod gguf;
 mod gguf_model;

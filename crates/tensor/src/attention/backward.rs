@@ -315,7 +315,7 @@ mod tests {
     use proptest::prelude::*;
     use selvedge_sync::Team;
 
-    use super::super::{KvCache, forward, forward_cached};
+    use super::super::{KvCache, Segment, forward, forward_cached};
     use super::*;
     use crate::testing::{check_gradient, dot, random};
 
@@ -407,7 +407,7 @@ mod tests {
             for (isa, precision) in everywhere() {
                 let (whole, _) = run(&mut Context::new(Team::solo(), isa).with_precision(precision), &qkv, &shape);
                 let cx = &mut Context::new(Team::new(threads).unwrap(), isa).with_precision(precision);
-                let mut cache = KvCache::new(time, 2, 24, cx.precision());
+                let mut cache = KvCache::new(1, time, 2, 24, cx.precision().into());
                 let mut first = 0;
                 for step in cuts.iter().copied().chain(std::iter::repeat(1)) {
                     let step = step.min(time - first);
@@ -415,12 +415,10 @@ mod tests {
                         break;
                     }
                     let part = qkv.slice(s![first..first + step, ..]);
-                    cache.store(cx, first, part.slice(s![.., 96..144]), part.slice(s![.., 144..]));
+                    cache.store(cx, 0, first, part.slice(s![.., 96..144]), part.slice(s![.., 144..]));
                     let mut out = Array2::zeros((step, 96));
-                    let part_shape = Shape { time: step, ..shape };
-                    forward_cached(
-                        cx, out.view_mut(), &mut vec![0.0; step * 4], part.slice(s![.., ..96]), &cache, &part_shape, first,
-                    );
+                    let segments = [Segment { sequence: 0, position: first, rows: step }];
+                    forward_cached(cx, out.view_mut(), part.slice(s![.., ..96]), &cache, &shape, &segments);
                     prop_assert_eq!(&out, &whole.slice(s![first..first + step, ..]));
                     first += step;
                 }

@@ -3,60 +3,162 @@
 use ndarray::ArrayView2;
 use selvedge_sync::{Team, chunks};
 
-use super::{BLOCK, Shape};
+use super::narrow::{Bytes, Halves, Narrow};
+use super::{BLOCK, Segment, Shape};
 use crate::matmul::{COLS, Full, Panel};
 use crate::tile::{Panels, Strided};
 use crate::{Context, Isa, Precision, Real};
 
-/// Keys and values of one sequence in one layer, for generation, in the precision of products.
+/// How keys and values are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheType {
+    /// As they are; attention over them is that of [`Precision::F32`].
+    F32,
+    /// In bf16; attention over them is that of [`Precision::Bf16`]: queries and weights are rounded too.
+    Bf16,
+    /// In f16, to nearest. Attention is that of [`Precision::F32`] over what they stand for.
+    F16,
+    /// In codes of 8 bits, 32 elements of a head sharing a scale in f16, as [`Form::Q8_0`](crate::quantized::Form::Q8_0):
+    /// 8.5 bits an element, heads rounded up to multiples of 32. Attention is that of [`Precision::F32`] over what they
+    /// stand for.
+    Q8_0,
+}
+
+impl From<Precision> for CacheType {
+    /// The cache over which attention does what it does over whole sequences.
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => CacheType::F32,
+            Precision::Bf16 => CacheType::Bf16,
+        }
+    }
+}
+
+/// Keys and values of several sequences in one layer, for generation.
 #[derive(Clone, Debug)]
 pub struct KvCache<T> {
-    keys: Vec<T>,
-    values: Vec<T>,
+    kept: Kept<T>,
+    cache_type: CacheType,
+    sequences: usize,
     blocks: usize,
     kv_heads: usize,
     head_size: usize,
-    precision: Precision,
+}
+
+/// Keys and values, `[sequence][head][block]`.
+#[derive(Clone, Debug)]
+enum Kept<T> {
+    /// As products read them.
+    Wide {
+        keys: Vec<T>,
+        values: Vec<T>,
+    },
+    Half(Halves),
+    Byte(Bytes),
 }
 
 impl<T: Real> KvCache<T> {
-    /// Room for `context` positions, for contexts of the given precision.
-    pub fn new(context: usize, kv_heads: usize, head_size: usize, precision: Precision) -> Self {
+    /// Room for so many sequences of `context` positions each.
+    ///
+    /// # Panics
+    /// If that is more than there are addresses for, see [`KvCache::size`].
+    pub fn new(
+        sequences: usize,
+        context: usize,
+        kv_heads: usize,
+        head_size: usize,
+        cache_type: CacheType,
+    ) -> Self {
+        let size = Self::size(sequences, context, kv_heads, head_size, cache_type);
+        assert!(size.is_some(), "a cache of {sequences} sequences of {context} positions has no size");
         let blocks = context.div_ceil(BLOCK);
-        let lens = match precision {
-            Precision::F32 => [keys_len::<T, Full>(head_size), values_len::<T, Full>(head_size)],
-            Precision::Bf16 => [keys_len::<T, T::Half>(head_size), values_len::<T, T::Half>(head_size)],
+        let count = sequences * kv_heads * blocks;
+        let wide = |keys: usize, values: usize| Kept::Wide {
+            keys: vec![T::ZERO; count * keys],
+            values: vec![T::ZERO; count * values],
         };
-        let [keys, values] = lens.map(|len| vec![T::ZERO; kv_heads * blocks * len]);
-        KvCache { keys, values, blocks, kv_heads, head_size, precision }
+        let d = head_size;
+        let kept = match cache_type {
+            CacheType::F32 => wide(keys_len::<T, Full>(d), values_len::<T, Full>(d)),
+            CacheType::Bf16 => wide(keys_len::<T, T::Half>(d), values_len::<T, T::Half>(d)),
+            CacheType::F16 => Kept::Half(Halves::new(count, d)),
+            CacheType::Q8_0 => Kept::Byte(Bytes::new(count, d)),
+        };
+        KvCache { kept, cache_type, sequences, blocks, kv_heads, head_size }
     }
 
-    /// Positions there is room for, a multiple of 64.
+    /// Bytes that such a cache takes; `None` of more than there are addresses for.
+    pub fn size(
+        sequences: usize,
+        context: usize,
+        kv_heads: usize,
+        head_size: usize,
+        cache_type: CacheType,
+    ) -> Option<usize> {
+        // Of a block of 64 positions, at most: so the lengths below cannot overflow either.
+        let columns = head_size.checked_next_multiple_of(COLS)?;
+        columns.checked_mul(2 * BLOCK * size_of::<T>())?;
+        let (d, wide) = (head_size, size_of::<T>());
+        let block = match cache_type {
+            CacheType::F32 => wide * (keys_len::<T, Full>(d) + values_len::<T, Full>(d)),
+            CacheType::Bf16 => wide * (keys_len::<T, T::Half>(d) + values_len::<T, T::Half>(d)),
+            CacheType::F16 => Halves::block_bytes(d),
+            CacheType::Q8_0 => Bytes::block_bytes(d),
+        };
+        let blocks = context.div_ceil(BLOCK).checked_mul(kv_heads)?.checked_mul(sequences)?;
+        blocks.checked_mul(block).filter(|&bytes| isize::try_from(bytes).is_ok())
+    }
+
+    /// How keys and values are kept.
+    pub fn cache_type(&self) -> CacheType {
+        self.cache_type
+    }
+
+    /// Sequences there is room for.
+    pub fn sequences(&self) -> usize {
+        self.sequences
+    }
+
+    /// Positions of a sequence there is room for, a multiple of 64.
     pub fn capacity(&self) -> usize {
         self.blocks * BLOCK
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        (self.keys.len() + self.values.len()) * size_of::<T>()
+        match &self.kept {
+            Kept::Wide { keys, values } => size_of_val(&keys[..]) + size_of_val(&values[..]),
+            Kept::Half(kept) => kept.bytes(),
+            Kept::Byte(kept) => kept.bytes(),
+        }
     }
 
-    /// Stores keys and values (T, HKV·D) of positions `first..first + T`, over what was there.
+    /// Stores keys and values (T, HKV·D) of positions `first..first + T` of a sequence, over what was there.
     ///
     /// # Panics
-    /// If they do not fit, or the cache is for contexts of another precision.
+    /// If they do not fit.
     #[track_caller]
-    pub fn store(&mut self, cx: &mut Context<T>, first: usize, k: ArrayView2<'_, T>, v: ArrayView2<'_, T>) {
+    pub fn store(
+        &mut self,
+        cx: &mut Context<T>,
+        sequence: usize,
+        first: usize,
+        k: ArrayView2<'_, T>,
+        v: ArrayView2<'_, T>,
+    ) {
         assert!(
-            first + k.nrows() <= self.capacity(),
-            "{} positions from {first} on into a cache of {}",
+            sequence < self.sequences && first + k.nrows() <= self.capacity(),
+            "{} positions from {first} of sequence {sequence} into a cache of {} sequences of {}",
             k.nrows(),
+            self.sequences,
             self.capacity()
         );
-        self.check_precision(cx);
-        match self.precision {
-            Precision::F32 => self.put::<Full>(cx, first, k, v),
-            Precision::Bf16 => self.put::<T::Half>(cx, first, k, v),
+        let width = self.kv_heads * self.head_size;
+        assert!(k.dim() == (k.nrows(), width) && v.dim() == k.dim(), "keys and values of {width} columns");
+        match self.cache_type {
+            CacheType::F32 => self.put::<Full>(cx, sequence, first, k, v),
+            CacheType::Bf16 => self.put::<T::Half>(cx, sequence, first, k, v),
+            CacheType::F16 | CacheType::Q8_0 => self.put_narrow(cx, sequence, first, k, v),
         }
     }
 
@@ -64,41 +166,133 @@ impl<T: Real> KvCache<T> {
     fn put<P: Panel<T>>(
         &mut self,
         cx: &Context<T>,
+        sequence: usize,
         first: usize,
         k: ArrayView2<'_, T>,
         v: ArrayView2<'_, T>,
     ) {
-        let heads = self.kv_heads;
-        let shape = Shape { batch: 1, time: k.nrows(), heads, kv_heads: heads, head_size: self.head_size };
+        let Kept::Wide { keys, values } = &mut self.kept else { unreachable!("a cache of another type") };
+        let (heads, d) = (self.kv_heads, self.head_size);
+        let shape = Shape { batch: 1, time: k.nrows(), heads, kv_heads: heads, head_size: d };
         let into = Room::<P::Element> {
             blocks: self.blocks,
-            keys: P::view_mut(&mut self.keys),
-            values: Some(P::view_mut(&mut self.values)),
+            keys: own(P::view_mut(keys), sequence, heads * self.blocks * keys_len::<T, P>(d)),
+            values: Some(own(P::view_mut(values), sequence, heads * self.blocks * values_len::<T, P>(d))),
         };
         put::<T, P>(cx.team(), cx.isa(), &shape, first, k.into(), v.into(), into);
     }
 
-    pub(super) fn view<P: Panel<T>>(&self) -> KeysValues<'_, P::Element> {
-        let values = Values::Packed(P::view(&self.values));
-        KeysValues { keys: P::view(&self.keys), blocks: self.blocks, values }
+    #[track_caller]
+    fn put_narrow(
+        &mut self,
+        cx: &Context<T>,
+        sequence: usize,
+        first: usize,
+        k: ArrayView2<'_, T>,
+        v: ArrayView2<'_, T>,
+    ) {
+        let (blocks, d) = (self.blocks, self.head_size);
+        let heads = sequence * self.kv_heads * blocks..(sequence + 1) * self.kv_heads * blocks;
+        let (k, v) = (Strided::from(k), Strided::from(v));
+        match &mut self.kept {
+            Kept::Half(kept) => kept.store(cx.team(), heads, blocks, d, first, k, v),
+            Kept::Byte(kept) => kept.store(cx.team(), heads, blocks, d, first, k, v),
+            Kept::Wide { .. } => unreachable!("a cache of another type"),
+        }
+    }
+
+    /// Makes the first `positions` positions of sequence `to` those of sequence `from`.
+    ///
+    /// # Panics
+    /// If there are not so many positions or sequences.
+    #[track_caller]
+    pub fn copy(&mut self, from: usize, to: usize, positions: usize) {
+        assert!(
+            from.max(to) < self.sequences && positions <= self.capacity(),
+            "{positions} positions of sequence {from} to {to} in a cache of {} sequences of {}",
+            self.sequences,
+            self.capacity()
+        );
+        let (blocks, d, count) = (self.blocks, self.head_size, positions.div_ceil(BLOCK));
+        for head in 0..self.kv_heads {
+            let [from, to] = [from, to].map(|sequence| (sequence * self.kv_heads + head) * blocks);
+            match &mut self.kept {
+                Kept::Wide { keys, values } => {
+                    let lens = match self.cache_type {
+                        CacheType::Bf16 => [keys_len::<T, T::Half>(d), values_len::<T, T::Half>(d)],
+                        _ => [keys_len::<T, Full>(d), values_len::<T, Full>(d)],
+                    };
+                    copy_blocks(keys, lens[0], from, to, count);
+                    copy_blocks(values, lens[1], from, to, count);
+                }
+                Kept::Half(kept) => kept.copy(d, from, to, count),
+                Kept::Byte(kept) => kept.copy(d, from, to, count),
+            }
+        }
+    }
+
+    /// As products read them.
+    pub(super) fn wide<P: Panel<T>>(&self) -> KeysValues<'_, P::Element> {
+        let Kept::Wide { keys, values } = &self.kept else { unreachable!("a cache of another type") };
+        KeysValues { keys: P::view(keys), blocks: self.blocks, values: Values::Packed(P::view(values)) }
+    }
+
+    /// In f16.
+    pub(super) fn halves(&self) -> Narrow<'_, Halves> {
+        let Kept::Half(kept) = &self.kept else { unreachable!("a cache of another type") };
+        Narrow { kept, blocks: self.blocks }
+    }
+
+    /// In codes of 8 bits.
+    pub(super) fn codes(&self) -> Narrow<'_, Bytes> {
+        let Kept::Byte(kept) = &self.kept else { unreachable!("a cache of another type") };
+        Narrow { kept, blocks: self.blocks }
     }
 
     #[track_caller]
-    pub(super) fn check(&self, cx: &Context<T>, shape: &Shape, first: usize) {
+    pub(super) fn check(&self, shape: &Shape, segments: &[Segment]) {
         assert!(
-            shape.batch == 1 && shape.kv_heads == self.kv_heads && shape.head_size == self.head_size,
+            shape.kv_heads == self.kv_heads && shape.head_size == self.head_size,
             "cache of {} heads of {} for {shape:?}",
             self.kv_heads,
             self.head_size
         );
-        assert!(first + shape.time <= self.capacity(), "positions past the cache's {}", self.capacity());
-        self.check_precision(cx);
+        for segment in segments {
+            assert!(
+                segment.sequence < self.sequences && segment.position + segment.rows <= self.capacity(),
+                "{segment:?} in a cache of {} sequences of {}",
+                self.sequences,
+                self.capacity()
+            );
+        }
     }
+}
 
-    #[track_caller]
-    fn check_precision(&self, cx: &Context<T>) {
-        assert_eq!(self.precision, cx.precision(), "a cache for contexts of another precision");
-    }
+/// What sequence `sequence` has of a buffer.
+fn own<E>(buffer: &mut [E], sequence: usize, len: usize) -> &mut [E] {
+    &mut buffer[sequence * len..(sequence + 1) * len]
+}
+
+/// Copies `count` blocks of `len` elements.
+pub(super) fn copy_blocks<E: Copy>(buffer: &mut [E], len: usize, from: usize, to: usize, count: usize) {
+    buffer.copy_within(from * len..(from + count) * len, to * len);
+}
+
+/// Where attention finds blocks of keys and values.
+pub(super) trait Blocks<T: Real, P: Panel<T>>: Sync {
+    /// Elements of room that a block is turned into what products read in.
+    fn room(shape: &Shape) -> usize;
+
+    /// The first `count` keys (D × count) of a block, and the values (count × D) of the same positions, in steps of the form.
+    fn block<'b>(
+        &'b self,
+        isa: Isa,
+        shape: &Shape,
+        at: (usize, usize),
+        block: usize,
+        count: usize,
+        room: &'b mut [P::Element],
+    ) -> [Panels<'b, P::Element, COLS>; 2];
 }
 
 /// Keys `[b][head][block][panel of 32 keys][d]`, and values.
@@ -118,16 +312,20 @@ pub(super) enum Values<'a, E> {
     Packed(&'a [E]),
 }
 
-impl<'a, E: Copy> KeysValues<'a, E> {
-    /// The first `count` keys (D × count) of a block, and the values (count × D) of the same positions, in steps of the
-    /// form.
-    pub(super) fn block<T: Real, P: Panel<T, Element = E>>(
-        &self,
+impl<T: Real, P: Panel<T>> Blocks<T, P> for KeysValues<'_, P::Element> {
+    fn room(_: &Shape) -> usize {
+        0
+    }
+
+    fn block<'b>(
+        &'b self,
+        _: Isa,
         shape: &Shape,
         (b, head): (usize, usize),
         block: usize,
         count: usize,
-    ) -> [Panels<'a, E, COLS>; 2] {
+        _: &'b mut [P::Element],
+    ) -> [Panels<'b, P::Element, COLS>; 2] {
         let d = shape.head_size;
         let (at, steps) = ((b * shape.kv_heads + head) * self.blocks + block, P::steps(d));
         let keys = Panels::packed(&self.keys[at * keys_len::<T, P>(d)..], steps, count, steps * COLS);
@@ -182,20 +380,31 @@ pub(super) fn put<T: Real, P: Panel<T>>(
         let (row, rows, col, cols) = head(index);
         k.window(row, rows, col, cols)
     };
-    let keys = chunks(into.keys, into.blocks * keys_len::<T, P>(d));
+    let lens = [keys_len::<T, P>(d), values_len::<T, P>(d)].map(|len| into.blocks * len);
+    let both = |index: usize, keys: &mut [P::Element], values: &mut [P::Element]| {
+        let (row, rows, col, cols) = head(index);
+        put_keys::<T, P>(isa, keys_of(index), first, keys);
+        put_values::<T, P>(isa, v.window(row, rows, col, cols), first, values);
+    };
     match into.values {
+        Some(values) if is_little(time * shape.kv_cols()) => {
+            let parts = into.keys.chunks_mut(lens[0]).zip(values.chunks_mut(lens[1]));
+            parts.enumerate().for_each(|(index, (keys, values))| both(index, keys, values));
+        }
         Some(values) => {
-            let values = chunks(values, into.blocks * values_len::<T, P>(d));
-            team.parallel_parts((keys, values), |index, (keys, values)| {
-                let (row, rows, col, cols) = head(index);
-                put_keys::<T, P>(isa, keys_of(index), first, keys);
-                put_values::<T, P>(isa, v.window(row, rows, col, cols), first, values);
-            });
+            let parts = (chunks(into.keys, lens[0]), chunks(values, lens[1]));
+            team.parallel_parts(parts, |index, (keys, values)| both(index, keys, values));
         }
         None => {
+            let keys = chunks(into.keys, lens[0]);
             team.parallel_parts(keys, |index, keys| put_keys::<T, P>(isa, keys_of(index), first, keys));
         }
     }
+}
+
+/// Whether so many keys, and as many values, are put in their places before threads would have been called.
+pub(super) fn is_little(elements: usize) -> bool {
+    elements <= 4096
 }
 
 /// Keys of one head (T, D): each becomes a column of a panel.

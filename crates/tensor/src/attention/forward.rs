@@ -3,7 +3,7 @@
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 use selvedge_sync::chunks;
 
-use super::cache::{KeysValues, KvCache, Room, Values, keys_len, put, values_len};
+use super::cache::{Blocks, KeysValues, Room, Values, keys_len, put, values_len};
 use super::{BLOCK, Shape};
 use crate::context::{Runner, carve};
 use crate::isa::dispatch;
@@ -49,62 +49,27 @@ fn whole<T: Real, P: Panel<T>>(
     let packed = shape.batch * shape.kv_heads * blocks;
     let (k, v) = (Strided::from(k), Strided::from(v));
     let values_len = if P::LIES { 0 } else { packed * values_len::<T, P>(d) };
-    let ([keys, values], mut runner) =
-        cx.split([packed * keys_len::<T, P>(d), values_len], scratch::<T, P>(shape));
+    let ([keys, values], mut runner) = cx.split(
+        [packed * keys_len::<T, P>(d), values_len],
+        scratch::<T, P, KeysValues<'_, P::Element>>(shape),
+    );
     let (keys, values) = (P::view_mut(keys), P::view_mut(values));
     let into = Room { blocks, keys, values: (!P::LIES).then_some(values) };
     put::<T, P>(runner.team(), runner.isa, shape, 0, k, v, into);
     let kv = KeysValues { keys, blocks, values: P::lies(v).map_or(Values::Packed(values), Values::Rows) };
-    run::<T, P>(&mut runner, out, lse, q, kv, shape, 0);
+    run::<T, P>(&mut runner, out, lse, q, kv, shape);
 }
 
-/// The same for one sequence of queries (T, H·D) at positions `first..first + T` whose keys and values,
-/// like those of all positions before, are in `cache`.
-///
-/// # Panics
-/// On shapes that do not fit, and if the cache is for contexts of another precision.
-#[track_caller]
-pub fn forward_cached<T: Real>(
-    cx: &mut Context<T>,
-    out: ArrayViewMut2<'_, T>,
-    lse: &mut [T],
-    q: ArrayView2<'_, T>,
-    cache: &KvCache<T>,
-    shape: &Shape,
-    first: usize,
-) {
-    shape.check();
-    cache.check(cx, shape, first);
-    match cx.precision() {
-        Precision::F32 => cached::<T, Full>(cx, out, lse, q, cache, shape, first),
-        Precision::Bf16 => cached::<T, T::Half>(cx, out, lse, q, cache, shape, first),
-    }
-}
-
-/// [`forward_cached`] over one form of operands.
-#[track_caller]
-fn cached<T: Real, P: Panel<T>>(
-    cx: &mut Context<T>,
-    out: ArrayViewMut2<'_, T>,
-    lse: &mut [T],
-    q: ArrayView2<'_, T>,
-    cache: &KvCache<T>,
-    shape: &Shape,
-    first: usize,
-) {
-    let ([], mut runner) = cx.split([], scratch::<T, P>(shape));
-    run::<T, P>(&mut runner, out, lse, q, cache.view::<P>(), shape, first);
-}
-
-/// Scores of a block of rows, what each row is relative to, and copies of queries and weights where they must be.
-fn parts<T: Real, P: Panel<T>>(shape: &Shape) -> [usize; 5] {
+/// Scores of a block of rows, what each row is relative to and comes to, copies of queries and weights where they must be,
+/// and room for a block of keys and values.
+pub(super) fn parts<T: Real, P: Panel<T>, K: Blocks<T, P>>(shape: &Shape) -> [usize; 7] {
     let copies = [shape.head_size, BLOCK].map(|k| left_room::<T, P>(BLOCK, k));
-    [BLOCK * BLOCK, BLOCK, BLOCK, copies[0], copies[1]]
+    [BLOCK * BLOCK, BLOCK, BLOCK, BLOCK, copies[0], copies[1], K::room(shape)]
 }
 
 /// Elements that [`parts`] take.
-fn scratch<T: Real, P: Panel<T>>(shape: &Shape) -> usize {
-    parts::<T, P>(shape).iter().map(|len| len + COLS).sum()
+pub(super) fn scratch<T: Real, P: Panel<T>, K: Blocks<T, P>>(shape: &Shape) -> usize {
+    parts::<T, P, K>(shape).iter().map(|len| len + COLS).sum()
 }
 
 fn run<T: Real, P: Panel<T>>(
@@ -114,7 +79,6 @@ fn run<T: Real, P: Panel<T>>(
     q: ArrayView2<'_, T>,
     kv: KeysValues<'_, P::Element>,
     shape: &Shape,
-    first: usize,
 ) {
     let (time, d) = (shape.time, shape.head_size);
     let rows = shape.batch * time;
@@ -132,65 +96,71 @@ fn run<T: Real, P: Panel<T>>(
     let outputs = (Grid::new(out, time, d), chunks(lse, time));
     runner.for_each_with_scratch(outputs, |index, (mut out, lse), scratch| {
         let (b, head) = (index / shape.heads, index % shape.heads);
-        let kv_head = (b, head / shape.group());
-        let [scores, highest, total, copy, weights] = carve(scratch, parts::<T, P>(shape));
-        let (copy, weights) = (P::view_mut(copy), P::view_mut(weights));
+        let lens = parts::<T, P, KeysValues<'_, P::Element>>(shape);
+        let [scores, highest, total, _, copy, weights, room] = carve(scratch, lens);
+        let [copy, weights, room] = [copy, weights, room].map(|part| P::view_mut(part));
         for row in (0..time).step_by(BLOCK) {
             let rows = BLOCK.min(time - row);
             let q = q.window(b * time + row, rows, head * d, d);
-            let queries = Queries::<T, P> {
+            let queries = Queries::<T, P, _> {
                 isa,
                 shape,
                 q: left::<T, P>(isa, q, copy),
-                position: first + row,
-                kv,
-                kv_head,
+                position: row,
+                alone: false,
+                kv: &kv,
+                kv_head: (b, head / shape.group()),
             };
             let mut out = out.window(row, rows, 0, d);
-            let state = State { scores, highest, total, weights };
+            let state = State { scores, highest, total, weights, room };
             queries.attend(&mut out, &mut lse[row..row + rows], state);
         }
     });
 }
 
-/// Up to 64 rows of queries of one head, and what they look at.
-struct Queries<'a, T: Real, P: Panel<T>> {
-    isa: Isa,
-    shape: &'a Shape,
+/// Up to 64 rows of queries of one head, or of one row of several heads, and what they look at.
+pub(super) struct Queries<'a, T: Real, P: Panel<T>, K> {
+    pub(super) isa: Isa,
+    pub(super) shape: &'a Shape,
     /// Steps of the form.
-    q: Strided<'a, P::Element>,
-    position: usize,
-    kv: KeysValues<'a, P::Element>,
-    kv_head: (usize, usize),
+    pub(super) q: Strided<'a, P::Element>,
+    /// Of the first row.
+    pub(super) position: usize,
+    /// Whether all rows are at one position, else one after another.
+    pub(super) alone: bool,
+    pub(super) kv: &'a K,
+    pub(super) kv_head: (usize, usize),
 }
 
 /// Scratch of a block of rows.
-struct State<'a, T, E> {
+pub(super) struct State<'a, T, E> {
     /// (64, 64).
-    scores: &'a mut [T],
+    pub(super) scores: &'a mut [T],
     /// The highest score of each row so far.
-    highest: &'a mut [T],
+    pub(super) highest: &'a mut [T],
     /// The sum of each row's exponentials, relative to that.
-    total: &'a mut [T],
+    pub(super) total: &'a mut [T],
     /// Room for weights as the product of values reads them.
-    weights: &'a mut [E],
+    pub(super) weights: &'a mut [E],
+    /// Room for keys and values.
+    pub(super) room: &'a mut [E],
 }
 
-impl<T: Real, P: Panel<T>> Queries<'_, T, P> {
-    fn attend(&self, out: &mut Tile<'_, T>, lse: &mut [T], state: State<'_, T, P::Element>) {
+impl<T: Real, P: Panel<T>, K: Blocks<T, P>> Queries<'_, T, P, K> {
+    pub(super) fn attend(&self, out: &mut Tile<'_, T>, lse: &mut [T], state: State<'_, T, P::Element>) {
         let rows = self.q.rows();
-        let State { scores, highest, total, weights } = state;
+        let State { scores, highest, total, weights, room } = state;
         highest.fill(T::NEG_INFINITY);
         total.fill(T::ZERO);
         for row in 0..rows {
             out.row_mut(row).fill(T::ZERO);
         }
-        let last = self.position + rows - 1;
+        let last = self.position_of(rows - 1);
         let scale = T::from_f64(self.shape.scale());
         for block in 0..=last / BLOCK {
             // Keys that the last row sees; rows before it may see fewer.
             let keys = self.visible(rows - 1, block);
-            let [k, v] = self.kv.block::<T, P>(self.shape, self.kv_head, block, keys);
+            let [k, v] = self.kv.block(self.isa, self.shape, self.kv_head, block, keys, room);
             let view = ArrayViewMut2::from_shape((rows, BLOCK), &mut scores[..rows * BLOCK]);
             let mut tile = Tile::new(view.expect("the scratch is of this shape"));
             for row in (0..rows).step_by(ROWS) {
@@ -217,9 +187,13 @@ impl<T: Real, P: Panel<T>> Queries<'_, T, P> {
         }
     }
 
+    fn position_of(&self, row: usize) -> usize {
+        self.position + if self.alone { 0 } else { row }
+    }
+
     /// Keys of `block` that row `row` may see.
     fn visible(&self, row: usize, block: usize) -> usize {
-        (self.position + row + 1).saturating_sub(block * BLOCK).min(BLOCK)
+        (self.position_of(row) + 1).saturating_sub(block * BLOCK).min(BLOCK)
     }
 
     /// out += weights · V, each row over the keys it sees and no other: not even a product with 0 is added, but for the

@@ -15,11 +15,20 @@ use crate::tile::Tile;
 /// Most rows of a tile.
 pub(super) const ROWS: usize = 6;
 
-/// Adds to C, of up to 6 rows and 32 columns, the products of rows `first..` of x with panel `panel` of the weights.
+/// Adds to C, of up to 6 rows and 32 columns, the products of rows `first..` of x with panel `panel` of the weights. `ahead`
+/// calls for the next panel meanwhile.
 ///
 /// # Panics
 /// On shapes that do not fit.
-pub(super) fn tile(isa: Isa, w: &Quantized, panel: usize, x: Rows<'_>, first: usize, c: &mut Tile<'_, f32>) {
+pub(super) fn tile(
+    isa: Isa,
+    w: &Quantized,
+    panel: usize,
+    x: Rows<'_>,
+    first: usize,
+    ahead: bool,
+    c: &mut Tile<'_, f32>,
+) {
     let lines = w.panel(panel);
     assert!(
         (1..=ROWS).contains(&c.rows()) && (1..=COLS).contains(&c.cols()),
@@ -30,7 +39,7 @@ pub(super) fn tile(isa: Isa, w: &Quantized, panel: usize, x: Rows<'_>, first: us
     #[cfg(target_arch = "x86_64")]
     if isa.kind() >= Kind::Avx512Bf16 {
         // SAFETY: an `Isa` of this kind is only made after detecting the features.
-        return unsafe { super::vnni::tile(w.form, lines, x, first, c) };
+        return unsafe { super::vnni::tile(w.form, lines, x, first, ahead, c) };
     }
     #[cfg(target_arch = "x86_64")]
     if isa.kind() >= Kind::Avx2 {
@@ -50,7 +59,7 @@ pub(super) fn tile(isa: Isa, w: &Quantized, panel: usize, x: Rows<'_>, first: us
     for row in 0..c.rows() {
         add_row(lines, x, first + row, c.row_mut(row));
     }
-    let _ = isa;
+    let _ = (isa, ahead);
 }
 
 /// One row, block by block.

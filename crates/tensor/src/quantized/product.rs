@@ -49,7 +49,9 @@ pub(crate) fn multiply(
         for col in (0..dim.1).step_by(COLS) {
             for row in (0..dim.0).step_by(ROWS) {
                 let mut tile_of_c = c.window(row, ROWS.min(dim.0 - row), col, COLS.min(dim.1 - col));
-                tile(isa, w, (place.1 + col) / COLS, x, place.0 + row, &mut tile_of_c);
+                // The first rows that pass over a panel wait for it; those after them have time to call for the next.
+                let ahead = row == ROWS;
+                tile(isa, w, (place.1 + col) / COLS, x, place.0 + row, ahead, &mut tile_of_c);
             }
         }
         then.finish(place, &mut c, beside.take());

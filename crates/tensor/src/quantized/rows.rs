@@ -8,8 +8,9 @@ use crate::isa::dispatch;
 use crate::tile::Strided;
 use crate::{Isa, Real};
 
-/// Rows a task takes.
+/// Most rows a task takes, and elements it takes at most if it takes several.
 const ROWS: usize = 16;
+const ELEMENTS: usize = 4096;
 /// What is smaller is 0: its inverse would be infinite.
 const LEAST: f32 = 1e-30;
 
@@ -40,9 +41,10 @@ impl<'a> Rows<'a> {
         let blocks = x.cols().div_ceil(BLOCK);
         let len = words(blocks);
         if len > 0 {
-            team.parallel_parts(chunks(words_of_all, ROWS * len), |task, out| {
+            let rows = (ELEMENTS / x.cols().max(1)).clamp(1, ROWS);
+            team.parallel_parts(chunks(words_of_all, rows * len), |task, out| {
                 for (at, out) in out.chunks_exact_mut(len).enumerate() {
-                    let row = x.window(task * ROWS + at, 1, 0, x.cols());
+                    let row = x.window(task * rows + at, 1, 0, x.cols());
                     let (codes, rest) = out.split_at_mut(blocks * BLOCK / size_of::<f32>());
                     let (scales, sums) = rest.split_at_mut(blocks);
                     let (sums, firsts) = bytemuck::cast_slice_mut(sums).split_at_mut(blocks);
@@ -131,7 +133,12 @@ fn round_body<T: Real>(
         if part.has_adjacent_columns() {
             let row = part.row(0);
             match row.first_chunk::<BLOCK>() {
-                Some(whole) => block = whole.map(|x| x.to_f64() as f32),
+                // A loop of known length, which stays in registers.
+                Some(whole) => {
+                    for (to, from) in block.iter_mut().zip(whole) {
+                        *to = from.to_f64() as f32;
+                    }
+                }
                 None => block.iter_mut().zip(row).for_each(|(to, from)| *to = from.to_f64() as f32),
             }
         } else {
@@ -140,9 +147,9 @@ fn round_body<T: Real>(
                 *to = unsafe { part.read(0, k) }.to_f64() as f32;
             }
         }
-        let bits = block.map(|x| x.to_bits() & 0x7fff_ffff);
         // As integers, the bits of numbers without a sign are ordered as these are, and NaN comes last.
-        let largest = f32::from_bits(bits.into_iter().fold(0, u32::max));
+        let largest = block.iter().fold(0, |largest, x| u32::max(largest, x.to_bits() & 0x7fff_ffff));
+        let largest = f32::from_bits(largest);
         if !largest.is_finite() {
             (*scale, *sum, *first) = (f32::NAN, 0, 0);
             codes.fill(0);

@@ -16,7 +16,14 @@ const LANES: usize = 16;
 ///
 /// # Safety
 /// The processor has AVX-512 F, BW and VNNI. C has 1 to 6 rows and up to 32 columns.
-pub(super) unsafe fn tile(form: Form, panel: &[Line], x: Rows<'_>, first: usize, c: &mut Tile<'_, f32>) {
+pub(super) unsafe fn tile(
+    form: Form,
+    panel: &[Line],
+    x: Rows<'_>,
+    first: usize,
+    ahead: bool,
+    c: &mut Tile<'_, f32>,
+) {
     let tile = match form {
         Form::Q8_0 => by_rows::<{ Form::Q8_0 as u8 }>,
         Form::Q4_0 => by_rows::<{ Form::Q4_0 as u8 }>,
@@ -28,10 +35,16 @@ pub(super) unsafe fn tile(form: Form, panel: &[Line], x: Rows<'_>, first: usize,
         Form::Q6_K => by_rows::<{ Form::Q6_K as u8 }>,
     };
     // SAFETY: the caller's word.
-    unsafe { tile(panel, x, first, c) };
+    unsafe { tile(panel, x, first, ahead, c) };
 }
 
-unsafe fn by_rows<const FORM: u8>(panel: &[Line], x: Rows<'_>, first: usize, c: &mut Tile<'_, f32>) {
+unsafe fn by_rows<const FORM: u8>(
+    panel: &[Line],
+    x: Rows<'_>,
+    first: usize,
+    ahead: bool,
+    c: &mut Tile<'_, f32>,
+) {
     let tile = match c.rows() {
         1 => rows::<1, FORM>,
         2 => rows::<2, FORM>,
@@ -41,7 +54,7 @@ unsafe fn by_rows<const FORM: u8>(panel: &[Line], x: Rows<'_>, first: usize, c: 
         _ => rows::<6, FORM>,
     };
     // SAFETY: the caller's word, and chosen by the rows of C.
-    unsafe { tile(panel, x, first, c) };
+    unsafe { tile(panel, x, first, ahead, c) };
 }
 
 /// # Safety
@@ -51,6 +64,7 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     panel: &[Line],
     x: Rows<'_>,
     first: usize,
+    ahead: bool,
     c: &mut Tile<'_, f32>,
 ) {
     let form = const { Form::numbered(FORM) };
@@ -74,6 +88,12 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     // apart that registers did not suffice.
     let steps = black_box(if form.is_narrow() { GROUPS } else { 2 * GROUPS });
     for (b, lines) in (0..len).zip(blocks(form, panel)) {
+        if ahead {
+            for line in lines.1 {
+                // The same line of the panel that lies behind this one; a hint may name any address.
+                _mm_prefetch::<_MM_HINT_T1>((&raw const *line).wrapping_add(panel.len()).cast());
+            }
+        }
         for part in 0..form.parts() {
             let mut dots = [[_mm512_setzero_si512(); 2]; M];
             if form.offset() > 0 {

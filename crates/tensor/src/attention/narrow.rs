@@ -1,0 +1,341 @@
+//! Keys and values in fewer bits: f16, or codes of 8 bits with a scale each 32; turned into numbers a block at a time.
+//!
+//! They lie as those in full do: lines of 32 elements, which are an element of 32 keys, or 32 elements of a value. So a block
+//! is turned line by line, into memory of the nearest cache, where products of f32 read it. What numbers stand for is exact
+//! in f32: a code of 8 bits times a scale of 11 has 19.
+
+use std::ops::Range;
+
+use half::f16;
+use selvedge_sync::{Team, chunks};
+
+use super::cache::{Blocks, copy_blocks, is_little};
+use super::{BLOCK, Shape};
+use crate::isa::dispatch;
+use crate::matmul::{COLS, Full};
+use crate::quantized::{Block, Form};
+use crate::tile::{Panels, Strided};
+use crate::{Isa, Real};
+
+/// Keys and values as they are kept, and the blocks of a head.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Narrow<'a, K> {
+    pub(super) kept: &'a K,
+    pub(super) blocks: usize,
+}
+
+/// Elements of the keys of a block, and of its values.
+fn lens(d: usize) -> [usize; 2] {
+    [BLOCK * d, BLOCK * d.next_multiple_of(COLS)]
+}
+
+/// One way to keep blocks.
+pub(super) trait Keep: Sync {
+    /// Numbers of the first `count` positions of a block.
+    fn load<T: Real>(&self, isa: Isa, d: usize, block: usize, count: usize, keys: &mut [T], values: &mut [T]);
+}
+
+impl<T: Real, K: Keep> Blocks<T, Full> for Narrow<'_, K> {
+    fn room(shape: &Shape) -> usize {
+        lens(shape.head_size).iter().sum()
+    }
+
+    fn block<'b>(
+        &'b self,
+        isa: Isa,
+        shape: &Shape,
+        (sequence, head): (usize, usize),
+        block: usize,
+        count: usize,
+        room: &'b mut [T],
+    ) -> [Panels<'b, T, COLS>; 2] {
+        let d = shape.head_size;
+        let (keys, values) = room[..lens(d).iter().sum()].split_at_mut(lens(d)[0]);
+        let at = (sequence * shape.kv_heads + head) * self.blocks + block;
+        self.kept.load(isa, d, at, count, keys, values);
+        [Panels::packed(keys, d, count, d * COLS), Panels::packed(values, count, d, BLOCK * COLS)]
+    }
+}
+
+/// In f16, `[block][keys, values]`.
+#[derive(Clone, Debug)]
+pub(super) struct Halves {
+    bits: Vec<u16>,
+}
+
+impl Halves {
+    pub(super) fn new(blocks: usize, d: usize) -> Self {
+        Halves { bits: vec![0; blocks * Self::len(d)] }
+    }
+
+    fn len(d: usize) -> usize {
+        lens(d).iter().sum()
+    }
+
+    pub(super) fn block_bytes(d: usize) -> usize {
+        Self::len(d) * size_of::<u16>()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&self.bits[..])
+    }
+
+    pub(super) fn copy(&mut self, d: usize, from: usize, to: usize, count: usize) {
+        copy_blocks(&mut self.bits, Self::len(d), from, to, count);
+    }
+
+    /// Stores positions `first..` of keys and values (T, HKV·D) into the blocks `of` a sequence, so many a head.
+    #[track_caller]
+    pub(super) fn store<T: Real>(
+        &mut self,
+        team: &Team,
+        of: Range<usize>,
+        blocks: usize,
+        d: usize,
+        first: usize,
+        k: Strided<'_, T>,
+        v: Strided<'_, T>,
+    ) {
+        let len = Self::len(d);
+        if k.rows() == 0 || d == 0 {
+            return;
+        }
+        let bits = &mut self.bits[of.start * len..of.end * len];
+        let one = |head: usize, bits: &mut [u16]| {
+            for t in 0..k.rows() {
+                let (block, row) = ((first + t) / BLOCK, (first + t) % BLOCK);
+                let (keys, values) = bits[block * len..][..len].split_at_mut(lens(d)[0]);
+                let [k, v] = [&k, &v].map(|x| x.window(t, 1, head * d, d));
+                for (i, (&key, &value)) in k.row(0).iter().zip(v.row(0)).enumerate() {
+                    keys[key_at(d, row, i)] = f16::from_f64(key.to_f64()).to_bits();
+                    values[value_at(row, i)] = f16::from_f64(value.to_f64()).to_bits();
+                }
+            }
+        };
+        if is_little(k.rows() * k.cols()) {
+            bits.chunks_mut(blocks * len).enumerate().for_each(|(head, bits)| one(head, bits));
+        } else {
+            team.parallel_parts(chunks(bits, blocks * len), one);
+        }
+    }
+}
+
+impl Keep for Halves {
+    fn load<T: Real>(
+        &self,
+        isa: Isa,
+        d: usize,
+        block: usize,
+        count: usize,
+        keys: &mut [T],
+        values: &mut [T],
+    ) {
+        let (from_keys, from_values) = self.bits[block * Self::len(d)..][..Self::len(d)].split_at(lens(d)[0]);
+        let whole = count.next_multiple_of(COLS) * d;
+        widen(isa, &from_keys[..whole], &mut keys[..whole]);
+        let panels = from_values.chunks_exact(BLOCK * COLS).zip(values.chunks_exact_mut(BLOCK * COLS));
+        for (from, to) in panels {
+            widen(isa, &from[..count * COLS], &mut to[..count * COLS]);
+        }
+    }
+}
+
+/// In codes of 8 bits, `[block][keys, values]`.
+#[derive(Clone, Debug)]
+pub(super) struct Bytes {
+    codes: Vec<i8>,
+    /// Of keys: 32 of a panel for each 32 elements. Of values: 64 of a panel.
+    scales: Vec<u16>,
+}
+
+/// Scales of the keys of a block, or of its values.
+fn scales_len(d: usize) -> usize {
+    BLOCK * d.div_ceil(COLS)
+}
+
+impl Bytes {
+    pub(super) fn new(blocks: usize, d: usize) -> Self {
+        Bytes { codes: vec![0; blocks * Halves::len(d)], scales: vec![0; blocks * 2 * scales_len(d)] }
+    }
+
+    pub(super) fn block_bytes(d: usize) -> usize {
+        Halves::len(d) + 2 * scales_len(d) * size_of::<u16>()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.codes.len() + size_of_val(&self.scales[..])
+    }
+
+    pub(super) fn copy(&mut self, d: usize, from: usize, to: usize, count: usize) {
+        copy_blocks(&mut self.codes, Halves::len(d), from, to, count);
+        copy_blocks(&mut self.scales, 2 * scales_len(d), from, to, count);
+    }
+
+    /// As [`Halves::store`].
+    #[track_caller]
+    pub(super) fn store<T: Real>(
+        &mut self,
+        team: &Team,
+        of: Range<usize>,
+        blocks: usize,
+        d: usize,
+        first: usize,
+        k: Strided<'_, T>,
+        v: Strided<'_, T>,
+    ) {
+        const { assert!(crate::quantized::BLOCK == COLS) };
+        let (len, scales_len) = (Halves::len(d), scales_len(d));
+        if k.rows() == 0 || d == 0 {
+            return;
+        }
+        let codes = &mut self.codes[of.start * len..of.end * len];
+        let scales = &mut self.scales[of.start * 2 * scales_len..of.end * 2 * scales_len];
+        let one = |head: usize, codes: &mut [i8], scales: &mut [u16]| {
+            for t in 0..k.rows() {
+                let (block, row) = ((first + t) / BLOCK, (first + t) % BLOCK);
+                let (keys, values) = codes[block * len..][..len].split_at_mut(lens(d)[0]);
+                let scales = &mut scales[block * 2 * scales_len..][..2 * scales_len];
+                let (key_scales, value_scales) = scales.split_at_mut(scales_len);
+                let [k, v] = [&k, &v].map(|x| x.window(t, 1, head * d, d));
+                let groups = k.row(0).chunks(COLS).zip(v.row(0).chunks(COLS));
+                for (group, (k, v)) in groups.enumerate() {
+                    let [k_block, v_block] = [k, v].map(rounded);
+                    key_scales[row / COLS * scales_len / 2 + group * COLS + row % COLS] =
+                        k_block.scale.to_bits();
+                    value_scales[group * BLOCK + row] = v_block.scale.to_bits();
+                    for i in 0..k.len() {
+                        keys[key_at(d, row, group * COLS + i)] = code(k_block.codes[i]);
+                        values[value_at(row, group * COLS + i)] = code(v_block.codes[i]);
+                    }
+                }
+            }
+        };
+        let sizes = (blocks * len, blocks * 2 * scales_len);
+        if is_little(k.rows() * k.cols()) {
+            let parts = codes.chunks_mut(sizes.0).zip(scales.chunks_mut(sizes.1));
+            parts.enumerate().for_each(|(head, (codes, scales))| one(head, codes, scales));
+        } else {
+            let parts = (chunks(codes, sizes.0), chunks(scales, sizes.1));
+            team.parallel_parts(parts, |head, (codes, scales)| one(head, codes, scales));
+        }
+    }
+}
+
+impl Keep for Bytes {
+    fn load<T: Real>(
+        &self,
+        isa: Isa,
+        d: usize,
+        block: usize,
+        count: usize,
+        keys: &mut [T],
+        values: &mut [T],
+    ) {
+        let (from_keys, from_values) =
+            self.codes[block * Halves::len(d)..][..Halves::len(d)].split_at(lens(d)[0]);
+        let of_block = &self.scales[block * 2 * scales_len(d)..][..2 * scales_len(d)];
+        let (key_scales, value_scales) = of_block.split_at(scales_len(d));
+        let panels = from_keys.chunks_exact(COLS * d).zip(keys.chunks_exact_mut(COLS * d));
+        let panels = panels.zip(key_scales.chunks_exact(scales_len(d) / 2));
+        for ((from, to), scales) in panels.take(count.div_ceil(COLS)) {
+            let groups = from.chunks(COLS * COLS).zip(to.chunks_mut(COLS * COLS));
+            for ((from, to), scales) in groups.zip(scales.as_chunks().0) {
+                scale_lanes(isa, from, scales, to);
+            }
+        }
+        let panels = from_values.chunks_exact(BLOCK * COLS).zip(values.chunks_exact_mut(BLOCK * COLS));
+        for ((from, to), scales) in panels.zip(value_scales.chunks_exact(BLOCK)) {
+            let len = count * COLS;
+            scale_lines(isa, &from[..len], &scales[..count], &mut to[..len]);
+        }
+    }
+}
+
+/// Where in the keys of a block element i of the key of a row lies.
+fn key_at(d: usize, row: usize, i: usize) -> usize {
+    (row / COLS * d + i) * COLS + row % COLS
+}
+
+/// Where in the values of a block element i of the value of a row lies.
+fn value_at(row: usize, i: usize) -> usize {
+    (i / COLS * BLOCK + row) * COLS + i % COLS
+}
+
+/// Up to 32 elements of a head.
+fn rounded<T: Real>(x: &[T]) -> Block {
+    let mut block = [0.0; COLS];
+    block.iter_mut().zip(x).for_each(|(to, from)| *to = from.to_f64() as f32);
+    Block::of(Form::Q8_0, &block)
+}
+
+/// A code without the offset of 128 that weights have.
+fn code(code: u8) -> i8 {
+    (code ^ 128).cast_signed()
+}
+
+/// What the bits of an f16 stand for, without a branch or a table, so that loops of it become vectors.
+#[inline(always)]
+fn single(bits: u16) -> f32 {
+    let magnitude = u32::from(bits & 0x7fff);
+    // The fraction in its place, the exponent 112 too small; of subnormal numbers too, and the product is exact.
+    let finite = f32::from_bits(magnitude << 13) * f32::from_bits((127 + 112) << 23);
+    let strange = if magnitude >= 0x7c00 { 0x7f80_0000 } else { 0 };
+    f32::from_bits(finite.to_bits() | strange | u32::from(bits & 0x8000) << 16)
+}
+
+dispatch! {
+    fn widen<T>(from: &[u16], to: &mut [T]) = widen_body;
+}
+dispatch! {
+    /// Lines of 32 codes, each lane with a scale.
+    fn scale_lanes<T>(codes: &[i8], scales: &[u16; COLS], to: &mut [T]) = scale_lanes_body;
+}
+dispatch! {
+    /// Lines of 32 codes, each line with a scale.
+    fn scale_lines<T>(codes: &[i8], scales: &[u16], to: &mut [T]) = scale_lines_body;
+}
+
+#[inline(always)]
+fn widen_body<T: Real>(from: &[u16], to: &mut [T]) {
+    for (to, &from) in to.iter_mut().zip(from) {
+        *to = T::from_f64(f64::from(single(from)));
+    }
+}
+
+#[inline(always)]
+fn scale_lanes_body<T: Real>(codes: &[i8], scales: &[u16; COLS], to: &mut [T]) {
+    let scales = scales.map(single);
+    for (to, codes) in to.as_chunks_mut::<COLS>().0.iter_mut().zip(codes.as_chunks::<COLS>().0) {
+        for ((to, &code), scale) in to.iter_mut().zip(codes).zip(scales) {
+            *to = T::from_f64(f64::from(f32::from(code) * scale));
+        }
+    }
+}
+
+#[inline(always)]
+fn scale_lines_body<T: Real>(codes: &[i8], scales: &[u16], to: &mut [T]) {
+    let lines = to.as_chunks_mut::<COLS>().0.iter_mut().zip(codes.as_chunks::<COLS>().0);
+    for ((to, codes), &scale) in lines.zip(scales) {
+        let scale = single(scale);
+        for (to, &code) in to.iter_mut().zip(codes) {
+            *to = T::from_f64(f64::from(f32::from(code) * scale));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_of_f16_stand_for_what_they_do_in_the_format() {
+        for bits in 0..=u16::MAX {
+            let want = f16::from_bits(bits).to_f32();
+            let got = single(bits);
+            assert!(
+                got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(),
+                "{bits:#x}: {got}, {want}"
+            );
+        }
+    }
+}
