@@ -23,7 +23,7 @@ pub enum Mode {
     Recompute,
     /// Losses only.
     Evaluate,
-    /// Logits of the last row only, through a cache.
+    /// Logits of the rows asked for, through a cache.
     Generate,
 }
 
@@ -40,11 +40,6 @@ impl Mode {
     /// Block outputs kept: each, or the two at hand.
     pub(crate) fn kept_outputs(self, layers: usize) -> usize {
         if self.has_backward() { layers } else { layers.min(2) }
-    }
-
-    /// Rows whose norm the head reads.
-    pub(crate) fn head_rows(self, rows: usize) -> usize {
-        if self == Mode::Generate { rows.min(1) } else { rows }
     }
 }
 
@@ -158,7 +153,8 @@ pub trait Architecture<T: Real>: Debug + Send + Sync {
     );
 
     /// Runs `tokens` at positions `first..` of one sequence, extends its caches (one a layer), and writes the
-    /// logits (V) of the last one; activations of mode [`Mode::Generate`] for one sequence of as many rows.
+    /// logits (R, V) of the rows `head`, of which there may be none; activations of mode [`Mode::Generate`] for one
+    /// sequence of as many rows.
     fn generate(
         &self,
         cx: &mut Context<T>,
@@ -167,6 +163,7 @@ pub trait Architecture<T: Real>: Debug + Send + Sync {
         caches: &mut [KvCache<T>],
         tokens: &[u32],
         first: usize,
+        head: Range<usize>,
         logits: &mut [T],
     );
 }
@@ -255,10 +252,25 @@ pub(crate) fn positions(rows: usize, time: usize, first: usize) -> Vec<u32> {
 }
 
 /// Rows of logits there are at once, of `rows`: some 16 MiB of f32, and enough rows to make packing the head worth while.
-pub(crate) fn logit_rows(rows: usize, vocab: usize) -> usize {
+/// None for generation, whose caller has room for those it asks for.
+pub(crate) fn logit_rows(mode: Mode, rows: usize, vocab: usize) -> usize {
     const LOGITS: usize = 4 << 20;
     const LEAST: usize = 256;
-    rows.min(LEAST.max(LOGITS / vocab.max(1)))
+    if mode == Mode::Generate { 0 } else { rows.min(LEAST.max(LOGITS / vocab.max(1))) }
+}
+
+/// Writes to `logits` (R, V) those of rows of `normed` (R, C).
+pub(crate) fn head_logits<T: Real>(
+    cx: &mut Context<T>,
+    logits: &mut [T],
+    normed: ArrayView2<'_, T>,
+    head: &Weight<'_, T>,
+) {
+    if normed.nrows() > 0 {
+        let shape = (normed.nrows(), logits.len() / normed.nrows());
+        let logits = ArrayViewMut2::from_shape(shape, logits).expect("whole rows of logits");
+        head.linear(cx, logits, normed, None);
+    }
 }
 
 /// Adds to `sum` the losses of rows of `normed` (N, C), and writes them to `losses` (1, N); `logits` (R, V) serves R

@@ -7,9 +7,9 @@ use std::fmt;
 use selvedge_tensor::Context;
 use selvedge_tensor::attention::KvCache;
 
-use crate::Error;
 use crate::architecture::{Architecture, Mode};
 use crate::held::{Storage, Weights};
+use crate::{Config, Error};
 
 /// Rows of a prompt computed at a time.
 const CHUNK: usize = 64;
@@ -46,15 +46,12 @@ impl<'a> Generator<'a> {
     /// # Panics
     /// If the weights are not those of the model's layout.
     pub fn with_weights(cx: &Context, model: &'a dyn Architecture<f32>, weights: Weights<'a, f32>) -> Self {
-        let (config, slots) = (model.config(), model.layout().slots().len());
-        assert_eq!(weights.0.len(), slots, "weights for a layout of {slots}");
-        // Each made anew: pages of zeros take no memory until they are written, those of a copy do.
-        let cache = || KvCache::new(config.context, config.kv_heads, config.head_size(), cx.precision());
+        weights.check(model.layout());
         Generator {
             weights,
-            caches: (0..config.layers).map(|_| cache()).collect(),
+            caches: caches(cx, model.config()),
             acts: vec![0.0; model.activations(1, CHUNK, Mode::Generate)],
-            logits: vec![0.0; config.vocab],
+            logits: vec![0.0; model.config().vocab],
             position: 0,
             model,
         }
@@ -93,7 +90,12 @@ impl<'a> Generator<'a> {
         if let Some(&token) = tokens.iter().find(|&&token| token as usize >= config.vocab) {
             return Err(Error::TokenOutsideVocabulary { token, vocab: config.vocab });
         }
-        for chunk in tokens.chunks(CHUNK) {
+        let chunks = tokens.chunks(CHUNK);
+        let last = chunks.len().saturating_sub(1);
+        for (index, chunk) in chunks.enumerate() {
+            // Of a long prompt only the last row has logits that anyone reads.
+            let head = if index == last { chunk.len() - 1..chunk.len() } else { 0..0 };
+            let logits = &mut self.logits[..head.len() * config.vocab];
             self.model.generate(
                 cx,
                 &self.weights,
@@ -101,12 +103,20 @@ impl<'a> Generator<'a> {
                 &mut self.caches,
                 chunk,
                 self.position,
-                &mut self.logits,
+                head,
+                logits,
             );
             self.position += chunk.len();
         }
         Ok(&self.logits)
     }
+}
+
+/// Room for the keys and values of a sequence as long as the context, one a layer.
+pub(crate) fn caches(cx: &Context, config: &Config) -> Vec<KvCache<f32>> {
+    // Each made anew: pages of zeros take no memory until they are written, those of a copy do.
+    let cache = || KvCache::new(config.context, config.kv_heads, config.head_size(), cx.precision());
+    (0..config.layers).map(|_| cache()).collect()
 }
 
 impl fmt::Debug for Generator<'_> {

@@ -4,12 +4,14 @@
 //!
 //! Pre-norm blocks: x + attn_out(attention(rope(qkv(norm_1(x))))), then x + mlp_down(swiglu(gate_up(norm_2(x)))).
 
+use std::ops::Range;
+
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 use selvedge_tensor::attention::{self, KvCache};
 use selvedge_tensor::{Context, Real, embedding, headnorm, linear, rmsnorm, rope, swiglu};
 
 use crate::architecture::{
-    Architecture, Attend, Fold, LossSum, Mode, Rows, attend, clear_additions, head_losses,
+    Architecture, Attend, Fold, LossSum, Mode, Rows, attend, clear_additions, head_logits, head_losses,
     head_losses_and_gradient, input_output, linear_backward, logit_rows,
 };
 use crate::config::Config;
@@ -204,7 +206,6 @@ impl<T: Real> Llama<T> {
         let (qkv, q, k) = (shape.qkv_cols(), shape.query_cols(), shape.kv_cols());
         let mut allocator = Allocator::default();
         let mut span = |rows, cols| allocator.span(rows, cols);
-        let head_rows = mode.head_rows(n);
         let acts = Acts {
             embedded: span(n, c),
             blocks: (0..mode.kept_blocks(layers))
@@ -228,10 +229,10 @@ impl<T: Real> Llama<T> {
                 })
                 .collect(),
             outs: (0..mode.kept_outputs(layers)).map(|_| span(n, c)).collect(),
-            norm_f: span(head_rows, c),
-            rstd_f: span(1, head_rows),
-            logits: span(logit_rows(head_rows, vocab), vocab),
-            losses: span(1, head_rows),
+            norm_f: span(n, c),
+            rstd_f: span(1, n),
+            logits: span(logit_rows(mode, n, vocab), vocab),
+            losses: span(1, n),
             back: mode.has_backward().then(|| Back {
                 dnorm: span(n, c),
                 dqkv: span(n, qkv),
@@ -253,7 +254,7 @@ impl<T: Real> Llama<T> {
         self.params.map(&mut |slot| Weight::plain(slot.span.view(params)))
     }
 
-    /// Tokens to what the head reads.
+    /// Tokens to what the head reads, of the rows `head`.
     fn forward(
         &self,
         cx: &mut Context<T>,
@@ -261,6 +262,7 @@ impl<T: Real> Llama<T> {
         a: &mut Views<'_, T>,
         tokens: &[u32],
         time: usize,
+        head: Range<usize>,
         mut caches: Option<(&mut [KvCache<T>], usize)>,
     ) {
         let n = tokens.len();
@@ -276,9 +278,10 @@ impl<T: Real> Llama<T> {
             self.block_forward(cx, block, &mut a.blocks[l % kept], x, out, &shape, attend);
         }
         let last = a.outs[(self.config.layers - 1) % a.outs.len()].view();
-        let x = last.slice_move(s![n - a.norm_f.nrows().., ..]);
+        let (x, rows) = (last.slice_move(s![head.clone(), ..]), head.len());
+        let norm = a.norm_f.slice_mut(s![..rows, ..]);
         let w = p.norm_f_weight.row();
-        rmsnorm::forward(cx, a.norm_f.view_mut(), flat(&mut a.rstd_f), x, w, self.config.norm_eps);
+        rmsnorm::forward(cx, norm, &mut flat(&mut a.rstd_f)[..rows], x, w, self.config.norm_eps);
     }
 
     fn block_forward(
@@ -375,7 +378,7 @@ impl<T: Real> Architecture<T> for Llama<T> {
         let batch = rows.tokens.len() / rows.time.max(1);
         let mut a = self.views(acts, batch, rows.time, Mode::Evaluate);
         let p = self.weights(params);
-        self.forward(cx, &p, &mut a, rows.tokens, rows.time, None);
+        self.forward(cx, &p, &mut a, rows.tokens, rows.time, 0..rows.tokens.len(), None);
         head_losses(cx, &mut a.logits, &mut a.losses, a.norm_f.view(), p.head(), rows.targets, sum);
     }
 
@@ -402,7 +405,7 @@ impl<T: Real> Architecture<T> for Llama<T> {
         let mut a = self.views(acts, batch, rows.time, mode);
         let mut back = a.back.take().expect("a mode with a backward");
 
-        self.forward(cx, &p, &mut a, rows.tokens, rows.time, None);
+        self.forward(cx, &p, &mut a, rows.tokens, rows.time, 0..rows.tokens.len(), None);
         let (dnorm, dhead) = (back.dnorm.view_mut(), (d.head_mut(), fold));
         let (logits, losses, normed) = (&mut a.logits, &mut a.losses, a.norm_f.view());
         head_losses_and_gradient(cx, logits, losses, normed, p.head(), rows.targets, dnorm, dhead, sum);
@@ -444,15 +447,16 @@ impl<T: Real> Architecture<T> for Llama<T> {
         caches: &mut [KvCache<T>],
         tokens: &[u32],
         first: usize,
+        head: Range<usize>,
         logits: &mut [T],
     ) {
         let mut held = weights.0.iter();
         let weights =
             self.params.map(&mut |slot| Weight::held(slot, held.next().expect("a weight for each slot")));
         let mut a = self.views(acts, 1, tokens.len(), Mode::Generate);
-        self.forward(cx, &weights, &mut a, tokens, tokens.len(), Some((caches, first)));
-        weights.head().linear(cx, a.logits.view_mut(), a.norm_f.view(), None);
-        logits.copy_from_slice(read(&a.logits));
+        let rows = head.len();
+        self.forward(cx, &weights, &mut a, tokens, tokens.len(), head, Some((caches, first)));
+        head_logits(cx, logits, a.norm_f.slice(s![..rows, ..]), weights.head());
     }
 }
 
