@@ -169,7 +169,9 @@ impl<'a> Scorer<'a> {
         let end = self.tokens.len() - 1;
         let mut scores = Vec::with_capacity(self.tokens.len() - first);
         while self.cached < end {
-            let (start, rows) = (self.cached, self.rows.min(end - self.cached));
+            // In equal parts: a few rows take nearly as long as many.
+            let (start, rest) = (self.cached, end - self.cached);
+            let rows = rest.div_ceil(rest.div_ceil(self.rows));
             // Row r says what token r + 1 is.
             let head = (first - 1).saturating_sub(start).min(rows)..rows;
             let (chunk, targets) = (&self.tokens[start..], &self.tokens[start + head.start + 1..]);
