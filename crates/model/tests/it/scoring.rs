@@ -10,7 +10,7 @@ use selvedge_model::{
 };
 use selvedge_sync::Team;
 use selvedge_tensor::quantized::Form;
-use selvedge_tensor::{Context, Isa};
+use selvedge_tensor::{Context, Isa, Precision};
 
 use super::{configs, params, tokens};
 
@@ -87,6 +87,7 @@ proptest! {
     fn a_sequence_divided_anyhow_gives_the_bits_of_the_whole(
         which in 0usize..6,
         quantized: bool,
+        is_bf16: bool,
         rows in 1usize..40,
         parts in prop::collection::vec((1usize..30, any::<bool>()), 1..8),
         back in 0usize..20,
@@ -96,7 +97,8 @@ proptest! {
         let params = params(&*model, 5);
         let storage = if quantized { Storage::Quantized(Form::Q8_0) } else { Storage::Packed };
         let sequence = tokens(1 + parts.iter().map(|(len, _)| len).sum::<usize>(), config.vocab, 3);
-        let cx = &mut Context::solo();
+        let precision = if is_bf16 { Precision::Bf16 } else { Precision::F32 };
+        let cx = &mut Context::solo().with_precision(precision);
         let packed = weights(cx, &*model, &params, storage);
         let mut whole = Scorer::new(cx, &*model, packed);
         whole.push(&sequence[..1]).unwrap();
