@@ -27,7 +27,8 @@ impl Pace {
     /// that each part is worth a line.
     pub(crate) fn at(&mut self, done: u64, units: u64, unit: &str, found: &str, is_line: bool) {
         let time = self.start.elapsed().as_secs_f64().max(1e-9);
-        let rate = format!("{:.0} {unit}/s", units as f64 / time);
+        let rate = units as f64 / time;
+        let rate = format!("{rate:.*} {unit}/s", usize::from(rate < 10.0));
         if self.stage.is_terminal() {
             return self.stage.at(done, format!("{found}, {rate}"));
         }
