@@ -57,7 +57,7 @@ fn scripts(root: &Path) -> Result<Vec<PathBuf>> {
     let mut scripts = Vec::new();
     for entry in fs::read_dir(root.join("crates")).context("cannot list crates/")? {
         let folder = Path::new("crates").join(entry?.file_name()).join("tests/goldens");
-        let known = ["make.py", "make_hf.py"].map(|name| folder.join(name));
+        let known = ["make.py", "make_hf.py", "make_scores.py"].map(|name| folder.join(name));
         scripts.extend(known.into_iter().filter(|script| root.join(script).is_file()));
     }
     scripts.sort_unstable();

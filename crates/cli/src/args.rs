@@ -9,6 +9,8 @@ use selvedge_model::{Arch, Sampling, Storage};
 use selvedge_train::schedule::Shape;
 use selvedge_train::settings::Dtype;
 
+use crate::eval::args::{EvalArgs, EvalSetArgs};
+
 /// Train, evaluate and run GPT-class language models: the same bits on any number of threads.
 #[derive(Debug, Parser)]
 #[command(name = "selvedge", version, max_term_width = 100)]
@@ -23,8 +25,10 @@ pub(crate) enum Command {
     Train(Box<TrainArgs>),
     /// Continue a text with a trained model
     Generate(GenerateArgs),
-    /// Loss and bits per byte of a trained model on held-out text
+    /// How good a model is: loss on held-out text, perplexity of any text, questions answered by likelihood
     Eval(EvalArgs),
+    /// Make questions for `eval` from a text that a model has not seen
+    EvalSet(EvalSetArgs),
     /// Show what a run folder, a checkpoint or a GGUF file holds
     Inspect(InspectArgs),
     /// Check the promise: the same parameters for any threads, workers, microbatches and instruction sets
@@ -372,6 +376,8 @@ impl From<CacheArg> for CacheType {
 pub(crate) enum WeightForm {
     /// In the precision of the run, or as a published model has them
     Trained,
+    /// The numbers that a published model's quantized weights stand for, in the precision of --dtype
+    Dequantized,
     /// 8.5 bits a weight
     #[value(name = "q8_0")]
     Q8_0,
@@ -392,7 +398,7 @@ pub(crate) enum WeightForm {
 impl From<WeightForm> for Storage {
     fn from(form: WeightForm) -> Self {
         match form {
-            WeightForm::Trained => Storage::Packed,
+            WeightForm::Trained | WeightForm::Dequantized => Storage::Packed,
             WeightForm::Q8_0 => Storage::Quantized(Form::Q8_0),
             WeightForm::Q4_0 => Storage::Quantized(Form::Q4_0),
             WeightForm::Q4_1 => Storage::Quantized(Form::Q4_1),
@@ -400,19 +406,6 @@ impl From<WeightForm> for Storage {
             WeightForm::Q5_1 => Storage::Quantized(Form::Q5_1),
         }
     }
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  selvedge eval runs/book --windows 1000")]
-pub(crate) struct EvalArgs {
-    /// Run folder or checkpoint [default: the newest run in runs/]
-    #[arg(value_name = "RUN_OR_CHECKPOINT")]
-    pub(crate) run: Option<PathBuf>,
-    /// Windows of the held-out text to cover [default: all]
-    #[arg(long, value_name = "N")]
-    pub(crate) windows: Option<u64>,
-    #[command(flatten)]
-    pub(crate) resources: ResourceArgs,
 }
 
 #[derive(Debug, Args)]

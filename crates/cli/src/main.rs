@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod eval;
+mod eval_set;
 mod generate;
 mod heat_map;
 mod inspect;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Train(args) => train::run(*args, &cancel),
         Command::Generate(args) => generate::run(&args, &cancel),
         Command::Eval(args) => eval::run(&args, &cancel),
+        Command::EvalSet(args) => eval_set::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Check(args) => check::run(&args, &cancel),
     };

@@ -90,7 +90,8 @@ impl Stage {
     }
 }
 
-fn seconds(time: Duration) -> String {
+/// A duration in words.
+pub(crate) fn seconds(time: Duration) -> String {
     match time.as_secs() {
         0..10 => format!("{:.1} s", time.as_secs_f64()),
         10..120 => format!("{} s", time.as_secs()),

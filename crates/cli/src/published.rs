@@ -27,6 +27,11 @@ enum Source {
 }
 
 impl Published {
+    /// Opens a `.gguf` file, or a folder with `config.json`, for one sequence of at most `context` positions.
+    pub(crate) fn open(path: &Path, context: usize) -> anyhow::Result<Self> {
+        Self::open_for(path, context, (CacheType::F32, 1))
+    }
+
     /// Opens a `.gguf` file, or a folder with `config.json`, for so many sequences of at most `context` positions, whose keys
     /// and values are kept as told.
     pub(crate) fn open_for(path: &Path, context: usize, caches: (CacheType, usize)) -> anyhow::Result<Self> {

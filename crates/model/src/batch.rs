@@ -54,8 +54,8 @@ impl<'a> Batch<'a> {
         sequences: usize,
         cache_type: CacheType,
     ) -> Result<Self, Error> {
-        let (config, slots) = (model.config(), model.layout().slots().len());
-        assert_eq!(weights.0.len(), slots, "weights for a layout of {slots}");
+        weights.check(model.layout());
+        let config = model.config();
         let (context, d) = (config.context, config.head_size());
         let too_large = Error::CacheTooLarge { sequences, context };
         let size = KvCache::<f32>::size(sequences, context, config.kv_heads, d, cache_type);

@@ -84,6 +84,21 @@ pub enum Error {
         /// Positions of each.
         context: usize,
     },
+    /// The score of a first token was asked for.
+    #[error(
+        "the first token of a sequence has nothing before it, so that no model says how likely it is; begin with the token that stands before a text"
+    )]
+    NothingBefore,
+    /// A token whose probability is no number.
+    #[error(
+        "the log-probability of token {token} at position {position} is not finite; are the model's parameters damaged?"
+    )]
+    Score {
+        /// The token.
+        token: u32,
+        /// Its place in the sequence.
+        position: usize,
+    },
     /// A setting of sampling outside its range.
     #[error("sampling: {field} = {value} {rule}")]
     Sampling {

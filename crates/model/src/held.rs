@@ -43,6 +43,14 @@ impl<'a, T: Real> Weights<'a, T> {
         Weights(layout.slots().iter().map(&mut hold).collect())
     }
 
+    /// # Panics
+    /// If they are not those of the layout.
+    #[track_caller]
+    pub(crate) fn check(&self, layout: &Layout) {
+        let slots = layout.slots().len();
+        assert_eq!(self.0.len(), slots, "weights for a layout of {slots}");
+    }
+
     /// Bytes held, those of `params` not counted.
     pub fn bytes(&self) -> usize {
         self.0.iter().map(Held::bytes).sum()

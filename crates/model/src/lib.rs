@@ -15,6 +15,7 @@ mod llama;
 mod plain_file;
 mod rope_scaling;
 mod sampling;
+mod score;
 mod weights;
 
 pub use architecture::{Architecture, Fold, LossSum, Mode, Ragged, Rows, build, layout};
@@ -27,6 +28,7 @@ pub use init::{CounterRng, initialize};
 pub use layout::{Init, Layout, Slot, Span};
 pub use rope_scaling::RopeScaling;
 pub use sampling::{Choice, Sampler, Sampling, StopStrings};
+pub use score::{Score, Scorer};
 /// The kernels models run on, for those who build a context to run one.
 pub use selvedge_tensor as tensor;
 pub use weights::{from_named, named};

@@ -1,9 +1,23 @@
-//! Loss over held-out text: every window counted exactly once, folded in the order of the file.
+//! How good a model is: its loss over held-out windows, every one counted exactly once and folded in the order of the file;
+//! perplexity over any text; and questions whose answers it scores.
+
+mod error;
+mod perplexity;
+mod questions;
+mod statistics;
 
 use std::sync::Arc;
 
 use selvedge_model::LossSum;
 use selvedge_sync::phase;
+
+pub use error::MeasureError;
+pub use perplexity::{Chunks, Perplexity};
+pub use questions::{
+    Answer, CHOICES_EXAMPLE, ChoiceResult, Choices, LAST_WORDS_EXAMPLE, LastWord, LastWordResult, Question,
+    Room, make_choices, make_last_words, read_choices, read_last_words,
+};
+pub use statistics::{Mean, Share};
 
 use crate::Error;
 use crate::loader::ValidationRows;

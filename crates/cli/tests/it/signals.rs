@@ -97,6 +97,21 @@ fn an_interrupt_in_preparation_leaves_nothing() {
 }
 
 #[test]
+fn an_interrupt_ends_a_measurement_with_what_was_found_so_far() {
+    let home = Home::new();
+    home.train("--steps 5 --out run").success();
+    let mut running = home.start("eval run --text text.rs --context 8 --threads 1 --isa scalar");
+    assert!(running.until(|running| running.said().contains("chunk 2/")));
+    running.signal("INT");
+    let ended = ends_soon(running);
+    assert_eq!(ended.code(), INTERRUPTED, "{ended:#?}");
+    assert!(
+        ended.stderr.contains("interrupted after") && ended.stdout.starts_with("perplexity"),
+        "{ended:#?}"
+    );
+}
+
+#[test]
 fn an_interrupt_ends_generation_with_the_text_so_far() {
     let home = Home::new();
     home.train("--steps 5 --out run").success();

@@ -106,9 +106,8 @@ def age(name: str, path: Path) -> None:
         save_file(tensors, file, {"format": "pt"})
 
 
-def expected(path: Path) -> None:
-    generator = torch.Generator().manual_seed(1)
-    tokens = torch.randint(VOCAB, (1, TIME), generator=generator)
+def exact_logits(path: Path, tokens: torch.Tensor) -> torch.Tensor:
+    """Logits (1, T, V) in float64, which those in float32 are near."""
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager")
     plain = model(input_ids=tokens).logits
     weights = {key: value.double() for key, value in model.state_dict().items()}
@@ -124,6 +123,12 @@ def expected(path: Path) -> None:
     finally:
         torch.set_default_dtype(torch.float32)
     torch.testing.assert_close(plain.double(), logits, rtol=1e-4, atol=1e-4)
+    return logits
+
+
+def expected(path: Path) -> None:
+    tokens = torch.randint(VOCAB, (1, TIME), generator=torch.Generator().manual_seed(1))
+    logits = exact_logits(path, tokens)
     save_file({"tokens": tokens.int(), "logits": logits.float()}, path / "expected.safetensors")
 
 

@@ -10,6 +10,7 @@ mod gradients;
 mod hf;
 mod one_result;
 mod sampling;
+mod scoring;
 
 use selvedge_model::{Architecture, Config, Fold, LossSum, Mode, RopeScaling, Rows, build, initialize};
 use selvedge_tensor::{Context, Real};
