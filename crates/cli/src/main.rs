@@ -2,7 +2,9 @@
 
 mod args;
 mod check;
+mod convert;
 mod eval;
+mod fetched;
 mod generate;
 mod heat_map;
 mod inspect;
@@ -41,6 +43,8 @@ fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args, &cancel),
         Command::Eval(args) => eval::run(&args, &cancel),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Convert(args) => convert::run(&args, &cancel),
+        Command::Model(args) => fetched::run(&args),
         Command::Check(args) => check::run(&args, &cancel),
     };
     match outcome {

@@ -1,6 +1,7 @@
 //! Models that others have published: GGUF files and Hugging Face folders, with their tokenizers.
 
-use std::path::{Path, PathBuf};
+use std::borrow::Cow;
+use std::path::Path;
 
 use anyhow::Context as _;
 use selvedge_model::gguf::{self, KeyError, optional};
@@ -9,7 +10,7 @@ use selvedge_tensor::Context;
 use selvedge_tokenizer::{GgufVocabulary, Tokenizer};
 use serde_json::Value;
 
-use crate::memory;
+use crate::{fetched, memory};
 
 /// A published model as it lies on disk, checked.
 pub(crate) struct Published {
@@ -26,8 +27,9 @@ enum Source {
 }
 
 impl Published {
-    /// Opens a `.gguf` file, or a folder with `config.json`, for at most `context` positions.
+    /// Opens a `.gguf` file, a folder with `config.json`, or a fetched model by its name, for at most `context` positions.
     pub(crate) fn open(path: &Path, context: usize) -> anyhow::Result<Self> {
+        let path = &*locate(path)?;
         if path.is_dir() {
             let folder = hf::Folder::open(path)?;
             let tokenizer = folder_tokenizer(path)?;
@@ -88,27 +90,33 @@ impl Published {
     }
 }
 
+/// Where a model is: at the path, or in the cache if the path is the name of a model that can be fetched.
+pub(crate) fn locate(model: &Path) -> anyhow::Result<Cow<'_, Path>> {
+    match fetched::named(model).filter(|_| !model.exists()) {
+        Some(known) => Ok(Cow::Owned(known.cached()?)),
+        None => Ok(Cow::Borrowed(model)),
+    }
+}
+
 /// Most bytes of a file of JSON; tokenizers that are published have up to 35 MB.
 const LONGEST: u64 = 64 << 20;
 
+/// A file that is no weights, whole.
+pub(crate) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let cannot = || format!("cannot read {}", path.display());
+    // A pipe would wait for its other end, and something huge is no tokenizer.
+    let about = std::fs::metadata(path).with_context(cannot)?;
+    anyhow::ensure!(about.is_file() && about.len() <= LONGEST, "{}: it is no file, or too long", cannot());
+    std::fs::read(path).with_context(cannot)
+}
+
 /// The tokenizer of a folder: `tokenizer.json`, and which token ends a text by `tokenizer_config.json`.
-fn folder_tokenizer(folder: &Path) -> anyhow::Result<Tokenizer> {
-    let read = |path: &PathBuf| {
-        let cannot = || format!("cannot read {}", path.display());
-        // A pipe would wait for its other end, and something huge is no tokenizer.
-        let about = std::fs::metadata(path).with_context(cannot)?;
-        anyhow::ensure!(
-            about.is_file() && about.len() <= LONGEST,
-            "{}: it is no file, or too long",
-            cannot()
-        );
-        std::fs::read(path).with_context(cannot)
-    };
+pub(crate) fn folder_tokenizer(folder: &Path) -> anyhow::Result<Tokenizer> {
     let path = folder.join("tokenizer.json");
-    let json = read(&path)?;
+    let json = read_file(&path)?;
     let about = folder.join("tokenizer_config.json");
     let end = if about.exists() {
-        let about: Value = serde_json::from_slice(&read(&about)?)
+        let about: Value = serde_json::from_slice(&read_file(&about)?)
             .with_context(|| format!("{}: not JSON", about.display()))?;
         let end = &about["eos_token"];
         end.as_str().or_else(|| end["content"].as_str()).map(str::to_owned)
@@ -120,7 +128,7 @@ fn folder_tokenizer(folder: &Path) -> anyhow::Result<Tokenizer> {
 }
 
 /// The tokenizer in a file.
-fn file_tokenizer(model: &gguf::Model) -> anyhow::Result<Tokenizer> {
+pub(crate) fn file_tokenizer(model: &gguf::Model) -> anyhow::Result<Tokenizer> {
     let (file, metadata) = (model.file(), model.file().header().metadata());
     let key = |error: KeyError| gguf::Error::key(file.path())(error);
     let name = |field: &str| format!("tokenizer.ggml.{field}");

@@ -7,10 +7,10 @@ use ndarray::ArrayView2;
 use selvedge_tensor::{Context, Packed, Quantized};
 
 use super::sources::{Source, of};
-use super::{Error, File, Tensor, blocks, settings};
+use super::{Error, File, Tensor, blocks, scaling, settings};
 use crate::held::{Held, Numbers, Part, Weights, is_table};
 use crate::layout::{Layout, Slot};
-use crate::{Config, architecture, layout};
+use crate::{Config, RopeScaling, architecture, layout};
 
 /// A model in a mapped file: GPT-2, or of the Llama family (`llama`, which Mistral and SmolLM2 are too, `qwen2`, `qwen3`).
 ///
@@ -75,14 +75,27 @@ impl Model {
     pub fn load(&self) -> Result<Vec<f32>, Error> {
         let mut params = vec![0.0; self.layout.len()];
         for slot in self.layout.slots() {
-            let mut rest = &mut params[slot.span.range()];
-            for source in self.sources(slot) {
-                let (part, after) = rest.split_at_mut(source.rows * source.columns);
-                part.copy_from_slice(&self.numbers(&source)?);
-                rest = after;
-            }
+            self.read(slot, &mut params[slot.span.range()])?;
         }
         Ok(params)
+    }
+
+    /// One weight of [`Model::layout`] as f32.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    ///
+    /// # Panics
+    /// If `to` has another length than the weight.
+    pub fn read(&self, slot: &Slot, to: &mut [f32]) -> Result<(), Error> {
+        let mut rest = to;
+        for source in self.sources(slot) {
+            let (part, after) = rest.split_at_mut(source.rows * source.columns);
+            part.copy_from_slice(&self.numbers(&source)?);
+            rest = after;
+        }
+        assert!(rest.is_empty(), "{} elements more than {} has", rest.len(), slot.name);
+        Ok(())
     }
 
     /// All weights for generation. Those that are quantized stay so, with the bits of the file; others are packed in the
@@ -171,6 +184,9 @@ impl Model {
     fn check(&self) -> Result<(), Error> {
         let path = || self.file.path().to_owned();
         let mut used = HashSet::new();
+        if let Some(RopeScaling::Llama3 { .. } | RopeScaling::Table { .. }) = self.config.rope_scaling {
+            used.insert(scaling::TABLE.to_owned());
+        }
         for source in self.layout.slots().iter().flat_map(|slot| self.sources(slot)) {
             let tensor = self.tensor(&source)?;
             let is_vector = source.is_vector;

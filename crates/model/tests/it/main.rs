@@ -3,6 +3,7 @@
 
 mod generation;
 mod gguf;
+mod gguf_export;
 mod gguf_model;
 mod goldens;
 mod gradients;
