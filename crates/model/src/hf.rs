@@ -26,7 +26,7 @@ use fields::Fields;
 pub use generation::Generation;
 use names::Part;
 pub use save::{save, save_from};
-use shard::Shard;
+pub use shard::{Shard, ShardTensor, open_shards};
 
 use crate::{Config, Layout, Slot};
 
@@ -77,7 +77,7 @@ impl Folder {
         };
         let ((family, config), generation) = of_config().map_err(Error::within(&file))?;
         let layout = crate::layout(&config)?;
-        let shards = shard::open_all(&path)?;
+        let shards = open_shards(&path)?;
         let mut folder = Folder { path, family, config, generation, layout, shards, sources: Vec::new() };
         folder.sources = folder.find()?;
         Ok(folder)
