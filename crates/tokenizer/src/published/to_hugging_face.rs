@@ -1,9 +1,10 @@
 //! `tokenizer.json`, the format of Hugging Face's `tokenizers`, written.
 
+use hashbrown::HashSet;
 use serde_json::{Map, Value, json};
 
 use super::pretokenizer::{self, Step};
-use super::{Gap, Published};
+use super::{Gap, Kind, Published};
 use crate::{Error, TokenId, Tokenizer};
 
 const FORMAT: &str = "tokenizer.json";
@@ -26,8 +27,8 @@ impl Tokenizer {
             let at = texts.binary_search_by_key(&id, |(id, ..)| *id);
             at.map_or("", |at| texts[at].1.as_str())
         };
-        // All tokens, the added ones too: those that are missing would get other ids.
-        let vocab: Map<String, Value> = texts.iter().map(|(id, text, _)| (text.clone(), json!(id))).collect();
+        let vocab = texts[..in_vocabulary(&published, &texts)].iter();
+        let vocab: Map<String, Value> = vocab.map(|(id, text, _)| (text.clone(), json!(id))).collect();
         let merges: Vec<String> =
             published.merges.iter().map(|&(left, right)| [text(left), text(right)].join(" ")).collect();
         let unknown = match published.gap {
@@ -77,6 +78,16 @@ impl Tokenizer {
         json.push(b'\n');
         Ok(json)
     }
+}
+
+/// How many of the tokens, lowest id first, stand in the vocabulary. Added tokens that do not get the ids after its last, one
+/// after the other; so those that would get their own anyhow are left out, as files usually have it, and all others are in.
+fn in_vocabulary(published: &Published, texts: &[(TokenId, String, Kind)]) -> usize {
+    let apart: HashSet<TokenId> =
+        published.added.iter().filter(|token| !token.ordinary).map(|token| token.id).collect();
+    let tail = texts.iter().rev().take_while(|(id, ..)| apart.contains(id)).count();
+    let without_gaps = texts.last().is_none_or(|(id, ..)| *id as usize + 1 == texts.len());
+    if without_gaps { texts.len() - tail } else { texts.len() }
 }
 
 fn byte_level(use_regex: bool) -> Value {
