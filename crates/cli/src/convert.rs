@@ -91,8 +91,8 @@ fn to_gguf(args: &ConvertArgs, source: &Source, output: &Output, cancel: &Cancel
     let element_type = args.element_type.map_or_else(|| gguf_type(source.dtype()), |given| given.gguf());
     let config = source.config();
     let export = Export::new(config, element_type, vocabulary::keys(source)?)?;
-    let (stage, read) = reader(source, cancel)?;
-    let written = export.write::<_, anyhow::Error>(out()?, read)?;
+    let stage = stage(source)?;
+    let written = export.write(out()?, reader(source, &stage, cancel))?;
     stage.finish(&format!("converted {} weights to {element_type}", layout(config)?.parameters()));
     finish(written)
 }
@@ -120,8 +120,8 @@ fn to_folder(
     let config = source.config();
     // Before the weights: what has no such tokenizer fails at once.
     let tokenizer = vocabulary::files(source)?;
-    let (stage, read) = reader(source, cancel)?;
-    hf::save_from(output.path(), config, dtype, &source.generation()?, read)?;
+    let stage = stage(source)?;
+    hf::save_from(output.path(), config, dtype, &source.generation()?, reader(source, &stage, cancel))?;
     for (name, bytes) in tokenizer {
         let path = output.path().join(name);
         std::fs::write(&path, bytes).with_context(|| output.cannot_write())?;
@@ -130,19 +130,60 @@ fn to_folder(
     Ok(())
 }
 
-/// A bar, and what fills in weights and moves it.
+/// Weights are counted in bytes of f32.
+fn bytes(elements: usize) -> u64 {
+    (elements * size_of::<f32>()) as u64
+}
+
+fn stage(source: &Source) -> anyhow::Result<Stage> {
+    Ok(Stage::bytes("converting", bytes(layout(source.config())?.parameters())))
+}
+
+/// What fills in weights and moves the bar.
 fn reader<'a>(
     source: &'a Source,
+    stage: &'a Stage,
     cancel: &'a CancelToken,
-) -> anyhow::Result<(Stage, impl FnMut(&Slot, &mut [f32]) -> anyhow::Result<()> + 'a)> {
-    let bytes = |elements: usize| (elements * size_of::<f32>()) as u64;
-    let stage = Stage::bytes("converting", bytes(layout(source.config())?.parameters()));
-    let bar = stage.clone();
-    let read = move |slot: &Slot, to: &mut [f32]| {
+) -> impl FnMut(&Slot, &mut [f32]) -> anyhow::Result<()> + 'a {
+    |slot, to| {
         not_cancelled(cancel)?;
         source.read(slot, to)?;
-        bar.advance(bytes(to.len()));
+        stage.advance(bytes(to.len()));
         Ok(())
-    };
-    Ok((stage, read))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use selvedge_model::{Config, initialize};
+    use selvedge_tokenizer::Trainer;
+
+    use super::*;
+
+    #[test]
+    fn an_interrupted_conversion_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let model = dir.path().join("model");
+        let config = Config::llama(300, 16, 1, 1, 8);
+        let params = initialize::<f32>(&layout(&config).unwrap(), 1);
+        hf::save(&model, &config, &params, hf::Dtype::F32, &hf::Generation::default()).unwrap();
+        let trainer = Trainer { vocab_size: 290, ..Trainer::default() };
+        let tokenizer = trainer.train(["the cat sat on the mat, the cat sat on the mat"], |_| {}).unwrap();
+        std::fs::write(model.join("tokenizer.json"), tokenizer.to_hugging_face().unwrap()).unwrap();
+        let cancel = CancelToken::new();
+        let args = |out: &str| ConvertArgs {
+            model: model.clone(),
+            out: dir.path().join(out),
+            to: None,
+            element_type: None,
+            force: false,
+        };
+        run(&args("a.gguf"), &cancel).unwrap();
+        cancel.cancel();
+        for out in ["b.gguf", "b"] {
+            let code = run(&args(out), &cancel).unwrap();
+            assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(INTERRUPTED)));
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "the model and the first file");
+    }
 }

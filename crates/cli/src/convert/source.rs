@@ -16,7 +16,7 @@ use crate::run_folder::{self, RunFile, RunFolder};
 pub(super) enum Source {
     Gguf(gguf::Model),
     HuggingFace(hf::Folder),
-    Run(Run),
+    Run(Box<Run>),
 }
 
 /// A checkpoint of a run.
@@ -43,7 +43,7 @@ impl Source {
         let (folder, loaded) = run_folder::open(Some(path))
             .with_context(|| format!("{} has no config.json, and is no run either", path.display()))?;
         let file = folder.read()?;
-        Ok(Source::Run(Run { folder, file, loaded }))
+        Ok(Source::Run(Box::new(Run { folder, file, loaded })))
     }
 
     pub(super) fn config(&self) -> &Config {
