@@ -38,7 +38,7 @@ pub enum ExportError {
     Read(#[from] super::Error),
 }
 
-/// What [`export()`] makes of a configuration: keys and tensors, no weights yet.
+/// A file of a model, planned: keys and tensors, no weights yet. [`Export::write`] writes it.
 #[derive(Debug)]
 pub struct Export {
     layout: Layout,
