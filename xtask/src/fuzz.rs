@@ -105,7 +105,7 @@ fn fuzz(target: &str, seconds: u32) -> Result<process::Command> {
         command.arg(seeds);
     }
     command.arg("--").arg(format!("-max_total_time={seconds}"));
-    command.args(["-rss_limit_mb=2048", "-timeout=20", "-max_len=65536"]);
+    command.args(["-rss_limit_mb=2048", "-timeout=120", "-max_len=65536"]);
     for variable in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN", "RUSTFLAGS"] {
         command.env_remove(variable);
     }
