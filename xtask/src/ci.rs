@@ -14,12 +14,13 @@ pub(crate) const COMMAND: Command = Command {
     help: "\
 Runs, in this order, and stops at the first that fails:
 
-  fmt      cargo fmt --all --check, in the workspaces of their own in benches too
+  fmt      cargo fmt --all --check, in the workspaces of their own too
   clippy   cargo clippy --workspace --all-targets -- -D warnings, of selvedge-sync without its feature, and of
            benches/products
   aarch64  cargo check of the kernels and models for 64-bit ARM, warnings denied; adds the target with rustup where it is
            missing, and says SKIPPED where it cannot be had
   tidy     cargo xtask tidy
+  model    cargo xtask model smollm2; says SKIPPED where it cannot be fetched, and the tests that need it do
   test     cargo xtask test
   doc      cargo doc --workspace --no-deps, warnings denied
   loom     cargo xtask loom --mutants
@@ -42,7 +43,8 @@ type Step = (&'static str, fn() -> Result<Option<String>>);
 
 const STEPS: &[Step] = &[
     ("fmt", || {
-        let manifests = ["Cargo.toml", "benches/products/Cargo.toml", "benches/peers/Cargo.toml"];
+        let manifests =
+            ["Cargo.toml", "benches/products/Cargo.toml", "benches/peers/Cargo.toml", "fuzz/Cargo.toml"];
         whole(manifests.into_iter().try_for_each(|manifest| {
             cargo::run(cargo::cargo().args(["fmt", "--all", "--check", "--manifest-path", manifest]))
         }))
@@ -58,6 +60,7 @@ const STEPS: &[Step] = &[
     }),
     ("aarch64", cross::check),
     ("tidy", || whole(tidy::check())),
+    ("model", binary::fetch_model),
     ("test", || whole(test::run(&[]))),
     ("doc", || {
         let flags = cargo::flags("RUSTDOCFLAGS", "-Dwarnings");

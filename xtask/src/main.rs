@@ -12,6 +12,7 @@ mod checker;
 mod ci;
 mod corpus;
 mod cross;
+mod fuzz;
 mod goldens;
 mod loom;
 mod mutants;
@@ -39,10 +40,12 @@ const COMMANDS: &[Command] = &[
     binary::TRAIN,
     binary::GENERATE,
     binary::CHECK,
+    binary::MODEL,
     test::COMMAND,
     loom::COMMAND,
     shuttle::COMMAND,
     race::COMMAND,
+    fuzz::COMMAND,
     bench::COMMAND,
     tidy::COMMAND,
     goldens::COMMAND,
@@ -131,7 +134,7 @@ mod tests {
 
     #[test]
     fn commands_that_take_no_such_argument_say_so() {
-        for name in ["tidy", "ci", "loom", "shuttle", "race", "bench", "goldens"] {
+        for name in ["tidy", "ci", "loom", "shuttle", "race", "fuzz", "bench", "goldens"] {
             let error = dispatch(name, vec!["--nonsense".into()]).unwrap_err();
             assert!(error.is::<Usage>(), "{name}: {error:#}");
             assert!(error.to_string().contains("--nonsense"), "{name}: {error:#}");

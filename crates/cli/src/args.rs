@@ -1,5 +1,7 @@
 //! The command line. The same flag has the same name in every command.
 
+mod files;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -10,6 +12,7 @@ use selvedge_train::schedule::Shape;
 use selvedge_train::settings::Dtype;
 
 use crate::eval::args::{EvalArgs, EvalSetArgs};
+pub(crate) use files::{ConvertArgs, FormatArg, PublishedArgs, PublishedCommand};
 
 /// Train, evaluate and run GPT-class language models: the same bits on any number of threads.
 #[derive(Debug, Parser)]
@@ -29,8 +32,12 @@ pub(crate) enum Command {
     Eval(EvalArgs),
     /// Make questions for `eval` from a text that a model has not seen
     EvalSet(EvalSetArgs),
-    /// Show what a run folder, a checkpoint or a GGUF file holds
+    /// Show what a run folder, a checkpoint, a GGUF or safetensors file or a Hugging Face folder holds
     Inspect(InspectArgs),
+    /// Write a model as another kind of files: GGUF or Hugging Face, quantized or not
+    Convert(ConvertArgs),
+    /// Fetch published models
+    Model(PublishedArgs),
     /// Check the promise: the same parameters for any threads, workers, microbatches and instruction sets
     Check(CheckArgs),
 }
@@ -263,6 +270,7 @@ Examples:
   selvedge generate \"use std::\" --tokens 50 --seed 7
   selvedge generate \"impl Drop\" --weights q8_0           with 8 bits a weight
   selvedge generate \"impl Drop\" -n 4                    four texts at once
+  selvedge generate \"The sea is\" --model smollm2        fetched with `selvedge model get smollm2`
   selvedge generate \"The sea is\" --model SmolLM2-135M-Instruct.Q4_1.gguf
   selvedge generate \"The sea is\" --model models/Qwen3-0.6B --dtype bf16";
 
@@ -274,7 +282,8 @@ pub(crate) struct GenerateArgs {
     /// Run folder or checkpoint [default: the newest run in runs/]
     #[arg(long, value_name = "RUN_OR_CHECKPOINT")]
     pub(crate) run: Option<PathBuf>,
-    /// Published model instead: a .gguf file, or a Hugging Face folder, of GPT-2, Llama, Mistral, SmolLM2, Qwen2 or Qwen3
+    /// Published model instead: a .gguf file, or a Hugging Face folder, of GPT-2, Llama, Mistral, SmolLM2, Qwen2 or Qwen3;
+    /// or smollm2, once it was fetched with `selvedge model get smollm2`
     #[arg(long, value_name = "FILE_OR_FOLDER", conflicts_with = "run")]
     pub(crate) model: Option<PathBuf>,
     /// Positions of a published model to have room for, prompt included
@@ -410,11 +419,12 @@ impl From<WeightForm> for Storage {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  selvedge inspect runs/book\n  selvedge inspect SmolLM2-135M-Instruct.Q4_1.gguf\n  selvedge inspect runs/book/checkpoints/step-00000550 --digest"
+    after_help = "Examples:\n  selvedge inspect runs/book\n  selvedge inspect SmolLM2-135M-Instruct.Q4_1.gguf\n  selvedge inspect models/Qwen3-0.6B\n  selvedge inspect runs/book/checkpoints/step-00000550 --digest"
 )]
 pub(crate) struct InspectArgs {
-    /// Run folder, checkpoint or .gguf file [default: the newest run in runs/]
-    #[arg(value_name = "RUN_OR_CHECKPOINT")]
+    /// Run folder, checkpoint, .gguf or .safetensors file, Hugging Face folder, or the name of a fetched model [default:
+    /// the newest run in runs/]
+    #[arg(value_name = "MODEL")]
     pub(crate) run: Option<PathBuf>,
     /// Print one line: the digest of all parameters
     #[arg(long)]

@@ -2,8 +2,10 @@
 
 mod args;
 mod check;
+mod convert;
 mod eval;
 mod eval_set;
+mod fetched;
 mod generate;
 mod heat_map;
 mod inspect;
@@ -43,6 +45,8 @@ fn main() -> ExitCode {
         Command::Eval(args) => eval::run(&args, &cancel),
         Command::EvalSet(args) => eval_set::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Convert(args) => convert::run(&args, &cancel),
+        Command::Model(args) => fetched::run(&args),
         Command::Check(args) => check::run(&args, &cancel),
     };
     match outcome {

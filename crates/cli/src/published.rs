@@ -1,16 +1,17 @@
 //! Models that others have published: GGUF files and Hugging Face folders, with their tokenizers.
 
-use std::path::{Path, PathBuf};
+use std::borrow::Cow;
+use std::path::Path;
 
 use anyhow::Context as _;
 use selvedge_model::gguf::{self, KeyError, optional};
-use selvedge_model::{Arch, Architecture, Config, Weights, build, hf};
+use selvedge_model::{Architecture, Config, Weights, build, hf};
 use selvedge_tensor::Context;
 use selvedge_tensor::attention::CacheType;
 use selvedge_tokenizer::{GgufVocabulary, Tokenizer};
 use serde_json::Value;
 
-use crate::memory;
+use crate::{fetched, memory};
 
 /// A published model as it lies on disk, checked.
 pub(crate) struct Published {
@@ -27,22 +28,19 @@ enum Source {
 }
 
 impl Published {
-    /// Opens a `.gguf` file, or a folder with `config.json`, for one sequence of at most `context` positions.
+    /// Opens a `.gguf` file, a folder with `config.json`, or a fetched model by its name, for one sequence of at most `context`
+    /// positions.
     pub(crate) fn open(path: &Path, context: usize) -> anyhow::Result<Self> {
         Self::open_for(path, context, (CacheType::F32, 1))
     }
 
-    /// Opens a `.gguf` file, or a folder with `config.json`, for so many sequences of at most `context` positions, whose keys
-    /// and values are kept as told.
+    /// The same for so many sequences, whose keys and values are kept as told.
     pub(crate) fn open_for(path: &Path, context: usize, caches: (CacheType, usize)) -> anyhow::Result<Self> {
+        let path = &*locate(path)?;
         if path.is_dir() {
-            let folder = hf::Folder::open(path)?;
+            let folder = hf::Folder::open(path)?.with_context(context);
             let tokenizer = folder_tokenizer(path)?;
-            let mut config = folder.config().clone();
-            // A GPT-2 is read with all of its rows of positions.
-            if config.arch != Arch::Gpt2 {
-                config.context = config.context.min(context);
-            }
+            let config = folder.config().clone();
             let mut ends = folder.generation().eos.clone();
             ends.push(tokenizer.end_of_text());
             return Self { source: Source::HuggingFace(folder), config, tokenizer, ends }
@@ -96,27 +94,33 @@ impl Published {
     }
 }
 
+/// Where a model is: at the path, or in the cache if the path is the name of a model that can be fetched.
+pub(crate) fn locate(model: &Path) -> anyhow::Result<Cow<'_, Path>> {
+    match fetched::named(model).filter(|_| !model.exists()) {
+        Some(known) => Ok(Cow::Owned(known.cached()?)),
+        None => Ok(Cow::Borrowed(model)),
+    }
+}
+
 /// Most bytes of a file of JSON; tokenizers that are published have up to 35 MB.
 const LONGEST: u64 = 64 << 20;
 
+/// A file that is no weights, whole.
+pub(crate) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let cannot = || format!("cannot read {}", path.display());
+    // A pipe would wait for its other end, and something huge is no tokenizer.
+    let about = std::fs::metadata(path).with_context(cannot)?;
+    anyhow::ensure!(about.is_file() && about.len() <= LONGEST, "{}: it is no file, or too long", cannot());
+    std::fs::read(path).with_context(cannot)
+}
+
 /// The tokenizer of a folder: `tokenizer.json`, and which token ends a text by `tokenizer_config.json`.
-fn folder_tokenizer(folder: &Path) -> anyhow::Result<Tokenizer> {
-    let read = |path: &PathBuf| {
-        let cannot = || format!("cannot read {}", path.display());
-        // A pipe would wait for its other end, and something huge is no tokenizer.
-        let about = std::fs::metadata(path).with_context(cannot)?;
-        anyhow::ensure!(
-            about.is_file() && about.len() <= LONGEST,
-            "{}: it is no file, or too long",
-            cannot()
-        );
-        std::fs::read(path).with_context(cannot)
-    };
+pub(crate) fn folder_tokenizer(folder: &Path) -> anyhow::Result<Tokenizer> {
     let path = folder.join("tokenizer.json");
-    let json = read(&path)?;
+    let json = read_file(&path)?;
     let about = folder.join("tokenizer_config.json");
     let end = if about.exists() {
-        let about: Value = serde_json::from_slice(&read(&about)?)
+        let about: Value = serde_json::from_slice(&read_file(&about)?)
             .with_context(|| format!("{}: not JSON", about.display()))?;
         let end = &about["eos_token"];
         end.as_str().or_else(|| end["content"].as_str()).map(str::to_owned)
@@ -128,7 +132,7 @@ fn folder_tokenizer(folder: &Path) -> anyhow::Result<Tokenizer> {
 }
 
 /// The tokenizer in a file.
-fn file_tokenizer(model: &gguf::Model) -> anyhow::Result<Tokenizer> {
+pub(crate) fn file_tokenizer(model: &gguf::Model) -> anyhow::Result<Tokenizer> {
     let (file, metadata) = (model.file(), model.file().header().metadata());
     let key = |error: KeyError| gguf::Error::key(file.path())(error);
     let name = |field: &str| format!("tokenizer.ggml.{field}");

@@ -192,7 +192,7 @@ impl Config {
                 return reject(field, "true".to_owned(), "is not for gpt2");
             }
         }
-        match self.rope_scaling {
+        match &self.rope_scaling {
             Some(scaling) => reject("rope_scaling", format!("{scaling:?}"), "is not for gpt2"),
             None => Ok(()),
         }
@@ -215,7 +215,8 @@ impl Config {
         if !(self.rope_theta.is_finite() && self.rope_theta > 0.0) {
             return reject("rope_theta", self.rope_theta.to_string(), "must be positive");
         }
-        match self.rope_scaling.and_then(|scaling| scaling.fault(self.rope_theta)) {
+        match self.rope_scaling.as_ref().and_then(|scaling| scaling.fault(self.head_size(), self.rope_theta))
+        {
             Some((field, value, rule)) => reject(field, value, rule),
             None => Ok(()),
         }

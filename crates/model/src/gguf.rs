@@ -18,7 +18,8 @@
 //!
 //! [`Header::parse`] reads everything before the tensors out of bytes in memory, and says where in them the tensors lie.
 //! [`File`] maps a file and parses that. [`dequantize()`] turns a tensor's bytes into f32, [`blocks`] into the blocks of
-//! [`Quantized`](selvedge_tensor::Quantized). [`Writer`] writes a file.
+//! [`Quantized`](selvedge_tensor::Quantized). [`Writer`] writes a file,
+//! [`Export`] a whole model.
 //!
 //! # Files are not trusted
 //! Every count is held against the bytes that are left before anything is made of it, and lists grow as they are read:
@@ -29,12 +30,14 @@ mod decode;
 mod dequantize;
 mod encode;
 mod error;
+mod export;
 mod file;
 mod header;
 mod metadata;
 mod model;
 mod names;
 mod quantize;
+mod scaling;
 mod settings;
 mod sources;
 mod tensors;
@@ -44,6 +47,7 @@ mod writer;
 
 pub use dequantize::dequantize;
 pub use error::{Error, Field, FormatError, KeyError, Problem, UnsupportedType, WriteError};
+pub use export::{Export, ExportError, retype};
 pub use file::{File, Tensor};
 pub use header::Header;
 pub use metadata::{Metadata, optional};

@@ -25,10 +25,10 @@ pub use family::Family;
 use fields::Fields;
 pub use generation::Generation;
 use names::Part;
-pub use save::save;
-use shard::Shard;
+pub use save::{save, save_from};
+pub use shard::{Shard, ShardTensor, open_shards};
 
-use crate::{Config, Layout};
+use crate::{Config, Layout, Slot};
 
 /// Longest `config.json` and `generation_config.json`.
 const LONGEST_CONFIG: u64 = 1 << 20;
@@ -77,10 +77,23 @@ impl Folder {
         };
         let ((family, config), generation) = of_config().map_err(Error::within(&file))?;
         let layout = crate::layout(&config)?;
-        let shards = shard::open_all(&path)?;
+        let shards = open_shards(&path)?;
         let mut folder = Folder { path, family, config, generation, layout, shards, sources: Vec::new() };
         folder.sources = folder.find()?;
         Ok(folder)
+    }
+
+    /// The same with room for fewer positions, which saves the memory of the cache, and of GPT-2's rows of positions. More
+    /// than the folder has are not given.
+    #[must_use]
+    pub fn with_context(mut self, context: usize) -> Self {
+        let config = Config { context: self.config.context.min(context.max(1)), ..self.config.clone() };
+        if let Ok(layout) = crate::layout(&config) {
+            let shards = self.sources.iter().map(|(_, shard)| *shard);
+            self.sources = names::parts(&config, &layout).into_iter().zip(shards).collect();
+            (self.config, self.layout) = (config, layout);
+        }
+        self
     }
 
     /// The folder.
@@ -93,8 +106,7 @@ impl Folder {
         self.family
     }
 
-    /// What its `config.json` says. But for GPT-2 the context may be set to anything else before a model is built of it:
-    /// the parameters stay the same, and a shorter one saves the memory of a cache.
+    /// What its `config.json` says.
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -123,12 +135,42 @@ impl Folder {
     pub fn load_into(&self, params: &mut [f32]) {
         assert_eq!(params.len(), self.layout.len(), "a buffer of the layout's length");
         for (part, shard) in &self.sources {
-            let shard = &self.shards[*shard];
-            let tensor = self.named(shard, part).expect("it was there when the folder was opened");
-            let dtype = Dtype::from_file(tensor.dtype).expect("it was looked at when the folder was opened");
-            let columns = part.transposed.then(|| part.shape[0]);
-            dtype.decode(&mut params[part.range.clone()], shard.bytes(tensor), columns);
+            self.decode(part, *shard, &mut params[part.range.clone()]);
         }
+    }
+
+    /// One weight of [`layout`](Self::layout).
+    ///
+    /// # Panics
+    /// If `to` has another length than the weight.
+    pub fn read(&self, slot: &Slot, to: &mut [f32]) {
+        assert_eq!(to.len(), slot.span.len(), "the elements of {}", slot.name);
+        let (start, whole) = (slot.span.offset, slot.span.range());
+        let first = self.sources.partition_point(|(part, _)| part.range.start < start);
+        for (part, shard) in self.sources[first..].iter().take_while(|(part, _)| part.range.end <= whole.end)
+        {
+            self.decode(part, *shard, &mut to[part.range.start - start..part.range.end - start]);
+        }
+    }
+
+    /// The type of its weights; the widest, if they are of several.
+    pub fn dtype(&self) -> Dtype {
+        let mut found = self.sources.iter().map(|(part, shard)| self.tensor(part, *shard).1);
+        let first = found.next().unwrap_or(Dtype::F32);
+        if found.all(|dtype| dtype == first) { first } else { Dtype::F32 }
+    }
+
+    fn decode(&self, part: &Part, shard: usize, to: &mut [f32]) {
+        let (tensor, dtype) = self.tensor(part, shard);
+        let columns = part.transposed.then(|| part.shape[0]);
+        dtype.decode(to, self.shards[shard].bytes(tensor), columns);
+    }
+
+    /// A tensor that was found when the folder was opened.
+    fn tensor(&self, part: &Part, shard: usize) -> (&TensorInfo, Dtype) {
+        let tensor = self.named(&self.shards[shard], part).expect("it was there when the folder was opened");
+        let dtype = Dtype::from_file(tensor.dtype).expect("it was looked at when the folder was opened");
+        (tensor, dtype)
     }
 
     /// A tensor of a file, with the language model's prefix or without.

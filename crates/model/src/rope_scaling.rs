@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// How the rotary frequencies θ^(−2i/D) are changed. Names and formulas are those of transformers (`rope_type`). A
 /// frequency f makes f·T/2π turns over the T positions of the first training, `original_context`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum RopeScaling {
     /// All are divided by `factor`: positions lie closer together.
@@ -42,15 +42,27 @@ pub enum RopeScaling {
         /// Context of the first training.
         original_context: usize,
     },
+    /// Each frequency is divided by a number of its own, as GGUF files of Llama 3.1 and later say it.
+    Table {
+        /// One for each of the D/2 frequencies, the fastest first.
+        factors: Vec<f32>,
+    },
 }
 
 /// A field, what it is, and what it must satisfy.
 type Fault = (&'static str, String, &'static str);
 
 impl RopeScaling {
-    /// The first number that makes no sense, with base θ = `theta`.
-    pub(crate) fn fault(&self, theta: f64) -> Option<Fault> {
+    /// The first number that makes no sense for heads of `head_size` elements, with base θ = `theta`.
+    pub(crate) fn fault(&self, head_size: usize, theta: f64) -> Option<Fault> {
         match *self {
+            RopeScaling::Table { ref factors } if factors.len() != head_size / 2 => {
+                let rule = "must be half as many numbers as a head has elements";
+                Some(("rope_scaling.factors", format!("{} numbers", factors.len()), rule))
+            }
+            RopeScaling::Table { ref factors } => {
+                factors.iter().find_map(|&factor| not_positive("rope_scaling.factors", f64::from(factor)))
+            }
             RopeScaling::Linear { factor } => not_positive("rope_scaling.factor", factor),
             RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => {
                 not_positive("rope_scaling.factor", factor)
@@ -85,12 +97,16 @@ impl RopeScaling {
     pub(crate) fn amplitude(&self) -> f64 {
         match *self {
             RopeScaling::Yarn { attention_factor, .. } => attention_factor,
-            RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. } => 1.0,
+            RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. } | RopeScaling::Table { .. } => 1.0,
         }
     }
 
     fn apply(&self, frequencies: &mut [f64], theta: f64) {
         match *self {
+            RopeScaling::Table { ref factors } => {
+                let pairs = frequencies.iter_mut().zip(factors);
+                pairs.for_each(|(frequency, &factor)| *frequency /= f64::from(factor));
+            }
             RopeScaling::Linear { factor } => {
                 frequencies.iter_mut().for_each(|frequency| *frequency /= factor)
             }
@@ -122,6 +138,42 @@ impl RopeScaling {
             }
         }
     }
+}
+
+/// YaRN's amplitude for a factor, where nothing else is said (Peng et al. 2023, equation 22, squared there).
+pub(crate) fn yarn_amplitude(factor: f64) -> f64 {
+    if factor <= 1.0 { 1.0 } else { 0.1 * libm::log(factor) + 1.0 }
+}
+
+/// What each frequency is divided by.
+pub(crate) fn factors(head_size: usize, theta: f64, scaling: &RopeScaling) -> Vec<f32> {
+    let (plain, scaled) = (rope::frequencies(head_size, theta), frequencies(head_size, theta, Some(scaling)));
+    plain.iter().zip(&scaled).map(|(plain, scaled)| (plain / scaled) as f32).collect()
+}
+
+/// The scaling that a table of factors stands for: Llama 3.1's, if its formula gives the table.
+///
+/// A formula is told from a table because only the formula can be written into a `config.json`, and because factors are
+/// rounded to f32.
+pub(crate) fn of_table(factors: Vec<f32>, theta: f64) -> RopeScaling {
+    let size = 2 * factors.len();
+    let near = |a: f32, b: f32| (a - b).abs() <= 4.0 * f32::EPSILON * b.abs();
+    // What a low frequency is divided by; the slowest may be slow enough or not.
+    let factor = factors.last().copied().unwrap_or(1.0);
+    for original_context in (3..=20).map(|power| 1_usize << power) {
+        for (low_freq_factor, high_freq_factor) in [(1.0, 4.0), (1.0, 3.0), (1.0, 2.0)] {
+            let factor = f64::from(factor);
+            let scaling = RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context };
+            if scaling.fault(size, theta).is_some() {
+                continue;
+            }
+            let got = self::factors(size, theta, &scaling);
+            if got.iter().zip(&factors).all(|(&got, &want)| near(got, want)) {
+                return scaling;
+            }
+        }
+    }
+    RopeScaling::Table { factors }
 }
 
 /// As much of a frequency as is `kept`, from 0 to 1, and for the rest the frequency by `factor`.
@@ -216,6 +268,42 @@ mod tests {
                 assert!((got[i] - want).abs() < 1e-12 * want, "{} instead of {want} at {i}", got[i]);
             }
         }
+    }
+
+    #[test]
+    fn a_table_of_llama_3_is_known_again_and_another_stays_a_table() {
+        let llama = |factor, original_context| RopeScaling::Llama3 {
+            factor,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_context,
+        };
+        for (size, theta, scaling) in [
+            (128, 500_000.0, llama(8.0, 8192)),
+            (64, 500_000.0, llama(32.0, 8192)),
+            (6, 500_000.0, llama(4.0, 8)),
+        ] {
+            let table = factors(size, theta, &scaling);
+            // As tables are that were computed in f32.
+            let rough = table.iter().map(|x| x * (1.0 + f32::EPSILON)).collect();
+            let found = of_table(rough, theta);
+            let RopeScaling::Llama3 { original_context, .. } = found else { panic!("{found:?}") };
+            let RopeScaling::Llama3 { original_context: want, .. } = scaling else { unreachable!() };
+            assert_eq!(original_context, want);
+            for (a, b) in
+                frequencies(size, theta, Some(&found)).iter().zip(frequencies(size, theta, Some(&scaling)))
+            {
+                assert!((a / b - 1.0).abs() < 1e-6, "{a} instead of {b}");
+            }
+        }
+        let odd = RopeScaling::Table { factors: vec![1.0, 2.5, 2.0] };
+        assert_eq!(of_table(vec![1.0, 2.5, 2.0], 10_000.0), odd);
+        let plain = rope::frequencies(6, 10_000.0);
+        let got = frequencies(6, 10_000.0, Some(&odd));
+        assert_eq!(got, [plain[0], plain[1] / 2.5, plain[2] / 2.0]);
+        assert_eq!(odd.fault(8, 10_000.0).unwrap().0, "rope_scaling.factors");
+        let zero = RopeScaling::Table { factors: vec![1.0, 0.0, 2.0] };
+        assert_eq!(zero.fault(6, 10_000.0).unwrap().0, "rope_scaling.factors");
     }
 
     #[test]

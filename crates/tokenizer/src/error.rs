@@ -137,6 +137,14 @@ pub enum Error {
         /// What it is, or the beginning of it.
         found: String,
     },
+    /// A tokenizer that a format has no words for.
+    #[error("this tokenizer cannot be written as {format}: {what}")]
+    NotWritable {
+        /// The format.
+        format: &'static str,
+        /// What it lacks.
+        what: String,
+    },
     /// A part of a tokenizer file that contradicts the format.
     #[error("the field {field} of the tokenizer is not as its format says: {found:?}")]
     Field {

@@ -3,7 +3,8 @@
 //! A [`Tokenizer`] turns text into token ids and back, without loss for any bytes. It is immutable and `Send + Sync`: every
 //! method takes `&self`, there is no lock and no hidden global, and a clone is one reference count. It is trained by a
 //! [`Trainer`], loaded from its own file format, built from a published list of ranks, or read from what published models
-//! come with: a `tokenizer.json` ([`Tokenizer::from_hugging_face`]) or a GGUF file ([`Tokenizer::from_gguf`]).
+//! come with: a `tokenizer.json` ([`Tokenizer::from_hugging_face`]) or a GGUF file ([`Tokenizer::from_gguf`]); both are
+//! written as well ([`Tokenizer::to_hugging_face`], [`Tokenizer::to_gguf`]).
 //!
 //! # Stages
 //!
@@ -61,7 +62,7 @@ pub use cache::Cache;
 pub use decode::Decoder;
 pub use error::{Error, MergeProblem, SpecialProblem, TokenProblem};
 pub use pretokenize::{Pretokenizer, Split};
-pub use published::GgufVocabulary;
+pub use published::{GgufTokens, GgufVocabulary};
 pub use tokenizer::Tokenizer;
 pub use train::{Progress, Trainer};
 

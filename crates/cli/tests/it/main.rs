@@ -6,6 +6,7 @@ mod bad_input;
 mod bad_run;
 mod disk;
 mod evaluate;
+mod files;
 mod instruments;
 mod kill;
 mod main_job;

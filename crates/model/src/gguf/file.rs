@@ -56,6 +56,11 @@ impl File {
         self.header.tensor(name).map(|info| Tensor { file: self, info })
     }
 
+    /// The tensor at a place among those of the header.
+    pub(super) fn tensor_at(&self, place: usize) -> Tensor<'_> {
+        Tensor { file: self, info: &self.header.tensors()[place] }
+    }
+
     /// All tensors, in the order of the file's list.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = Tensor<'_>> {
         self.header.tensors().iter().map(|info| Tensor { file: self, info })

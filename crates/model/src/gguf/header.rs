@@ -69,8 +69,13 @@ impl Header {
     /// The tensor of a name.
     #[must_use]
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.place(name).map(|at| &self.tensors[at])
+    }
+
+    /// The place of a tensor among [`Header::tensors`].
+    pub(super) fn place(&self, name: &str) -> Option<usize> {
         let at = names::find(&self.tensors, &self.order, TensorInfo::name, name).ok()?;
-        Some(&self.tensors[self.order[at]])
+        Some(self.order[at])
     }
 }
 

@@ -1,16 +1,15 @@
 //! A GGUF file as a model: what its keys say of the shape, and its tensors as weights.
 
-use std::collections::HashSet;
 use std::path::Path;
 
 use ndarray::ArrayView2;
 use selvedge_tensor::{Context, Packed, Quantized};
 
 use super::sources::{Source, of};
-use super::{Error, File, Tensor, blocks, settings};
+use super::{Error, File, Tensor, blocks, scaling, settings};
 use crate::held::{Held, Numbers, Part, Weights, is_table};
 use crate::layout::{Layout, Slot};
-use crate::{Config, architecture, layout};
+use crate::{Config, RopeScaling, architecture, layout};
 
 /// A model in a mapped file: GPT-2, or of the Llama family (`llama`, which Mistral and SmolLM2 are too, `qwen2`, `qwen3`).
 ///
@@ -22,6 +21,16 @@ pub struct Model {
     config: Config,
     layout: Layout,
     paired: bool,
+    /// For each weight of the layout the tensors that it is made of.
+    found: Vec<Vec<Found>>,
+}
+
+/// A tensor of a weight.
+#[derive(Debug)]
+struct Found {
+    source: Source,
+    /// Its place in the file's list.
+    place: usize,
 }
 
 impl Model {
@@ -35,8 +44,8 @@ impl Model {
         let file = File::open(path)?;
         let (config, paired) = settings::read(&file)?;
         let layout = layout(&config).map_err(Error::model(file.path()))?;
-        let model = Model { file, config, layout, paired };
-        model.check()?;
+        let mut model = Model { file, config, layout, paired, found: Vec::new() };
+        model.found = model.find()?;
         Ok(model)
     }
 
@@ -45,6 +54,10 @@ impl Model {
     pub fn with_context(mut self, context: usize) -> Self {
         let config = Config { context: self.config.context.min(context.max(1)), ..self.config.clone() };
         if let Ok(layout) = layout(&config) {
+            let sources = layout.slots().iter().map(|slot| of(&config, self.paired, slot));
+            for (found, sources) in self.found.iter_mut().zip(sources) {
+                found.iter_mut().zip(sources).for_each(|(found, source)| found.source = source);
+            }
             (self.config, self.layout) = (config, layout);
         }
         self
@@ -74,15 +87,33 @@ impl Model {
     /// None that [`Model::open`] would not have had.
     pub fn load(&self) -> Result<Vec<f32>, Error> {
         let mut params = vec![0.0; self.layout.len()];
-        for slot in self.layout.slots() {
-            let mut rest = &mut params[slot.span.range()];
-            for source in self.sources(slot) {
-                let (part, after) = rest.split_at_mut(source.rows * source.columns);
-                part.copy_from_slice(&self.numbers(&source)?);
-                rest = after;
-            }
+        for (slot, found) in self.layout.slots().iter().zip(&self.found) {
+            self.fill(found, &mut params[slot.span.range()])?;
         }
         Ok(params)
+    }
+
+    /// One weight of [`Model::layout`] as f32.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    ///
+    /// # Panics
+    /// If `slot` is none of the layout, or `to` has another length than the weight.
+    pub fn read(&self, slot: &Slot, to: &mut [f32]) -> Result<(), Error> {
+        let at = self.layout.slots().iter().position(|own| own.span.offset == slot.span.offset);
+        assert_eq!(to.len(), slot.span.len(), "the elements of {}", slot.name);
+        self.fill(&self.found[at.expect("a weight of this layout")], to)
+    }
+
+    fn fill(&self, found: &[Found], to: &mut [f32]) -> Result<(), Error> {
+        let mut rest = to;
+        for found in found {
+            let (part, after) = rest.split_at_mut(found.source.rows * found.source.columns);
+            part.copy_from_slice(&self.numbers(found)?);
+            rest = after;
+        }
+        Ok(())
     }
 
     /// All weights for generation. Those that are quantized stay so, with the bits of the file; others are packed in the
@@ -91,24 +122,23 @@ impl Model {
     /// # Errors
     /// As [`Model::load`].
     pub fn weights(&self, cx: &mut Context) -> Result<Weights<'static, f32>, Error> {
-        let slots = self.layout.slots().iter();
-        Ok(Weights(slots.map(|slot| self.hold(cx, slot)).collect::<Result<_, _>>()?))
+        let slots = self.layout.slots().iter().zip(&self.found);
+        Ok(Weights(slots.map(|(slot, found)| self.hold(cx, slot, found)).collect::<Result<_, _>>()?))
     }
 
-    fn hold(&self, cx: &mut Context, slot: &Slot) -> Result<Held<'static, f32>, Error> {
-        let sources = self.sources(slot);
+    fn hold(&self, cx: &mut Context, slot: &Slot, found: &[Found]) -> Result<Held<'static, f32>, Error> {
         // Tokens are looked up in quantized weights as well.
-        let is_quantized_table = slot.name == "token_embedding" && self.form(&sources[0]).is_some();
+        let is_quantized_table = slot.name == "token_embedding" && self.form(&found[0]).is_some();
         if !slot.decay || is_table(slot) && !is_quantized_table {
-            let numbers = self.all(&sources)?;
+            let numbers = self.all(found)?;
             let is_product = architecture::is_product(slot, self.config.tied);
             let parts = is_product.then(|| packed(cx, &numbers, slot.span.cols)).into_iter().collect();
             return Ok(Held { parts, numbers: Some(Numbers::Own(numbers)) });
         }
-        let (mut parts, mut rest) = (Vec::new(), sources.as_slice());
+        let (mut parts, mut rest) = (Vec::new(), found);
         while let Some(first) = rest.first() {
             let form = self.form(first);
-            let count = rest.iter().take_while(|source| self.form(source) == form).count();
+            let count = rest.iter().take_while(|found| self.form(found) == form).count();
             let (group, after) = rest.split_at(count);
             parts.push(match form {
                 Some(_) => Part::Quantized(self.quantized(group)?),
@@ -119,24 +149,17 @@ impl Model {
         Ok(Held { parts, numbers: None })
     }
 
-    fn sources(&self, slot: &Slot) -> Vec<Source> {
-        of(&self.config, self.paired, slot)
+    fn tensor(&self, found: &Found) -> Tensor<'_> {
+        self.file.tensor_at(found.place)
     }
 
-    fn tensor(&self, source: &Source) -> Result<Tensor<'_>, Error> {
-        self.file.tensor(&source.name).ok_or_else(|| Error::MissingTensor {
-            path: self.file.path().to_owned(),
-            name: source.name.clone(),
-        })
-    }
-
-    fn form(&self, source: &Source) -> Option<selvedge_tensor::quantized::Form> {
-        self.file.tensor(&source.name).and_then(|tensor| blocks::form(tensor.element_type()))
+    fn form(&self, found: &Found) -> Option<selvedge_tensor::quantized::Form> {
+        blocks::form(self.tensor(found).element_type())
     }
 
     /// The elements of a tensor, in the order of rows here.
-    fn numbers(&self, source: &Source) -> Result<Vec<f32>, Error> {
-        let tensor = self.tensor(source)?;
+    fn numbers(&self, found: &Found) -> Result<Vec<f32>, Error> {
+        let (source, tensor) = (&found.source, self.tensor(found));
         let mut lying = vec![0.0; tensor.rows() * tensor.columns()];
         tensor.dequantize(&mut lying)?;
         lying.truncate(source.rows * source.columns);
@@ -148,31 +171,41 @@ impl Model {
     }
 
     /// Tensors of one form as one weight, rows after rows.
-    fn quantized(&self, sources: &[Source]) -> Result<Quantized, Error> {
-        let tensors = sources.iter().map(|source| self.tensor(source)).collect::<Result<Vec<_>, _>>()?;
+    fn quantized(&self, found: &[Found]) -> Result<Quantized, Error> {
         let mut rows = Vec::new();
-        for (source, tensor) in sources.iter().zip(&tensors) {
+        for found in found {
+            let (source, tensor) = (&found.source, self.tensor(found));
             let (bytes, each) = (tensor.bytes()?, tensor.bytes()?.len() / tensor.rows());
             rows.extend((0..source.rows).map(|row| &bytes[source.row(row) * each..][..each]));
         }
-        let of = blocks::rows(tensors[0].element_type(), sources[0].columns, &rows);
+        let of = blocks::rows(self.tensor(&found[0]).element_type(), found[0].source.columns, &rows);
         Ok(of.expect("a type that has a form, as the caller has looked"))
     }
 
     /// The elements of tensors, one after another.
-    fn all(&self, sources: &[Source]) -> Result<Vec<f32>, Error> {
-        let mut numbers = Vec::with_capacity(sources.iter().map(|source| source.rows * source.columns).sum());
-        for source in sources {
-            numbers.extend(self.numbers(source)?);
+    fn all(&self, found: &[Found]) -> Result<Vec<f32>, Error> {
+        let elements = found.iter().map(|found| found.source.rows * found.source.columns);
+        let mut numbers = Vec::with_capacity(elements.sum());
+        for found in found {
+            numbers.extend(self.numbers(found)?);
         }
         Ok(numbers)
     }
 
-    fn check(&self) -> Result<(), Error> {
-        let path = || self.file.path().to_owned();
-        let mut used = HashSet::new();
-        for source in self.layout.slots().iter().flat_map(|slot| self.sources(slot)) {
-            let tensor = self.tensor(&source)?;
+    /// Finds the tensors of every weight, and makes sure that there is no other.
+    fn find(&self) -> Result<Vec<Vec<Found>>, Error> {
+        let mut used = vec![false; self.file.tensors().len()];
+        if let Some(RopeScaling::Llama3 { .. } | RopeScaling::Table { .. }) = self.config.rope_scaling
+            && let Some(place) = self.file.header().place(scaling::TABLE)
+        {
+            used[place] = true;
+        }
+        let mut find = |source: Source| {
+            let path = || self.file.path().to_owned();
+            let Some(place) = self.file.header().place(&source.name) else {
+                return Err(Error::MissingTensor { path: path(), name: source.name });
+            };
+            let tensor = self.file.tensor_at(place);
             let is_vector = source.is_vector;
             let found =
                 if is_vector { (tensor.columns(), tensor.rows()) } else { (tensor.rows(), tensor.columns()) };
@@ -184,11 +217,17 @@ impl Model {
                 return Err(Error::Shape { path: path(), name: source.name, found, expected });
             }
             tensor.check()?;
-            used.insert(source.name);
-        }
-        match self.file.tensors().find(|tensor| !used.contains(tensor.name())) {
-            Some(tensor) => Err(Error::ExtraTensor { path: path(), name: tensor.name().to_owned() }),
-            None => Ok(()),
+            used[place] = true;
+            Ok(Found { source, place })
+        };
+        let of = |slot: &Slot| of(&self.config, self.paired, slot).into_iter();
+        let slots = self.layout.slots().iter();
+        let found = slots.map(|slot| of(slot).map(&mut find).collect()).collect::<Result<_, _>>()?;
+        match self.file.tensors().zip(used).find(|(_, used)| !used) {
+            Some((tensor, _)) => {
+                Err(Error::ExtraTensor { path: self.file.path().to_owned(), name: tensor.name().to_owned() })
+            }
+            None => Ok(found),
         }
     }
 }

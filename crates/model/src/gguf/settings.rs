@@ -1,8 +1,8 @@
 //! The shape of a model by the keys of a GGUF file.
 
-use super::{Error, File, KeyError, optional};
+use super::{Error, File, KeyError, optional, scaling};
 use crate::config::longest_context;
-use crate::{Activation, Arch, Config, RopeScaling};
+use crate::{Activation, Arch, Config};
 
 /// The shape, and whether pairs of elements that positions turn lie side by side in the file.
 pub(super) fn read(file: &File) -> Result<(Config, bool), Error> {
@@ -55,7 +55,7 @@ pub(super) fn read(file: &File) -> Result<(Config, bool), Error> {
             context.min(longest_context(each)).min(window.unwrap_or(context))
         }
     };
-    let config = Config {
+    let mut config = Config {
         arch,
         vocab: table.rows(),
         context,
@@ -71,8 +71,10 @@ pub(super) fn read(file: &File) -> Result<(Config, bool), Error> {
         head_size,
         qkv_bias: family == "qwen2",
         qk_norm: family == "qwen3",
-        rope_scaling: scaling(file, family)?,
+        rope_scaling: None,
     };
+    config.validate().map_err(Error::model(file.path()))?;
+    config.rope_scaling = scaling::read(file, family, &config)?;
     config.validate().map_err(Error::model(file.path()))?;
     let (turned, values) = (maybe("rope.dimension_count")?, maybe("attention.value_length")?);
     for (field, found) in [("rope.dimension_count", turned), ("attention.value_length", values)] {
@@ -85,43 +87,7 @@ pub(super) fn read(file: &File) -> Result<(Config, bool), Error> {
     Ok((config, family == "llama"))
 }
 
-/// How positions are scaled: linearly, where a file does not say how, by a factor that may be missing too.
-fn scaling(file: &File, family: &str) -> Result<Option<RopeScaling>, Error> {
-    const READ: [&str; 3] = ["scaling.type", "scaling.factor", "scale_linear"];
-    /// What a file was made with, which does not matter without YaRN.
-    const HARMLESS: [&str; 2] = ["scaling.original_context_length", "scaling.finetuned"];
-    let metadata = file.header().metadata();
-    let name = |field: &str| format!("{family}.rope.{field}");
-    let refuse = |key: String, found: String, rule| {
-        Err(Error::Setting { path: file.path().to_owned(), key, found, rule })
-    };
-    if file.tensor("rope_freqs.weight").is_some() {
-        let rule = "of frequencies, which is not computed here; a Hugging Face folder of the model is";
-        return refuse("rope_freqs.weight".to_owned(), "a table".to_owned(), rule);
-    }
-    let prefix = name("scal");
-    let known = |key: &str| READ.iter().chain(&HARMLESS).any(|field| key == name(field));
-    if let Some((key, _)) = metadata.iter().find(|(key, _)| key.starts_with(&prefix) && !known(key)) {
-        return refuse(key.to_owned(), "a value".to_owned(), "is not computed here");
-    }
-    let [kind, factor, old_factor] = READ.map(name);
-    match optional(metadata.string(&kind)).map_err(Error::key(file.path()))? {
-        Some("none") => return Ok(None),
-        None | Some("linear") => {}
-        Some(other) => return refuse(kind, other.to_owned(), "is not computed here; none and linear are"),
-    }
-    for key in [factor, old_factor] {
-        if let Some(factor) = optional(metadata.f32(&key)).map_err(Error::key(file.path()))? {
-            // Files say 0 where there is none.
-            return Ok(
-                (factor != 0.0 && factor != 1.0).then(|| RopeScaling::Linear { factor: short(factor) })
-            );
-        }
-    }
-    Ok(None)
-}
-
 /// The f64 that is written as briefly as the f32: 1e-5 was meant, not 9.99999974738e-6.
-fn short(x: f32) -> f64 {
+pub(super) fn short(x: f32) -> f64 {
     x.to_string().parse().unwrap_or_else(|_| f64::from(x))
 }

@@ -6,6 +6,7 @@
 use super::fields::{Fields, parse};
 use super::{Error, Family};
 use crate::config::longest_context;
+use crate::rope_scaling::yarn_amplitude;
 use crate::{Activation, Arch, Config, RopeScaling};
 
 /// The configuration that a `config.json` of transformers describes.
@@ -233,7 +234,7 @@ fn original_context(fields: &Fields<'_>, rope: &Fields<'_>, positions: usize) ->
 fn yarn(rope: &Fields<'_>, original_context: usize) -> Result<RopeScaling, Error> {
     let factor = rope.needed_number("factor")?;
     // What YaRN's authors found best, times a weight that some models have.
-    let amplitude = |weight: f64| if factor <= 1.0 { 1.0 } else { 0.1 * weight * libm::log(factor) + 1.0 };
+    let amplitude = |weight: f64| weight * (yarn_amplitude(factor) - 1.0) + 1.0;
     let set = |name| rope.number(name).map(|value| value.filter(|&value| value != 0.0));
     let attention_factor = match (rope.number("attention_factor")?, set("mscale")?, set("mscale_all_dim")?) {
         (Some(given), ..) => given,

@@ -11,7 +11,7 @@ pub enum Error {
     /// The system refused.
     #[error("cannot {action} {}", path.display())]
     Io {
-        /// What was tried: `open`, `read`, `map`, `make`, `write`.
+        /// What was tried: `open`, `read`, `map`, `make`, `write`, `replace`, `remove`.
         action: &'static str,
         /// The file.
         path: PathBuf,
@@ -171,14 +171,6 @@ pub enum Error {
         tensor: String,
         /// The parameter.
         value: f32,
-    },
-    /// The weights could not be written.
-    #[error("cannot write {}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: safetensors::SafeTensorError,
     },
 }
 

@@ -1,15 +1,14 @@
 //! Writes a model as a folder that transformers loads.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::path::Path;
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
 
-use safetensors::View;
 use serde_json::{Map, Value, json};
 
 use super::names::{Part, parts};
 use super::{Dtype, Error, Family, Generation};
-use crate::{Activation, Arch, Config, RopeScaling};
+use crate::{Activation, Arch, Config, Layout, RopeScaling, Slot};
 
 /// Writes `config.json`, `model.safetensors` and, if there is something to say, `generation_config.json` into `folder`,
 /// which is made if need be. Weights are rounded to `dtype`, to nearest, ties to even. Existing weights are not written
@@ -17,7 +16,7 @@ use crate::{Activation, Arch, Config, RopeScaling};
 ///
 /// # Errors
 /// [`Error::Model`] for a configuration that makes no model, [`Error::NotSavable`] for one that transformers has no name
-/// for, [`Error::Overflow`] for parameters beyond f16, and [`Error::Io`] and [`Error::Write`] of the system.
+/// for, [`Error::Overflow`] for parameters beyond f16, and [`Error::Io`] of the system.
 ///
 /// # Panics
 /// If `params` has another length than the configuration's layout.
@@ -28,34 +27,125 @@ pub fn save(
     dtype: Dtype,
     generation: &Generation,
 ) -> Result<(), Error> {
-    let folder = folder.as_ref();
     let layout = crate::layout(config)?;
     assert_eq!(params.len(), layout.len(), "a buffer of the layout's length");
-    let fields = fields(config, family(config)?, dtype, generation);
-    let tensors: Vec<Tensor<'_>> =
-        parts(config, &layout).into_iter().map(|part| Tensor { part, params, dtype }).collect();
+    family(config)?;
     if dtype == Dtype::F16 {
-        tensors.iter().try_for_each(Tensor::check_range)?;
+        // Before anything is made.
+        let parts = parts(config, &layout);
+        parts.iter().try_for_each(|part| check_range(&part.name, &params[part.range.clone()]))?;
     }
+    save_from(folder, config, dtype, generation, |slot, to| {
+        to.copy_from_slice(&params[slot.span.range()]);
+        Ok(())
+    })
+}
+
+/// As [`save`], with the parameters of whoever has them: `read` fills in one weight of the configuration's layout after the
+/// other, and the largest of them is all that is held.
+///
+/// # Errors
+/// As [`save`], and those of `read`. The folder's weights are then as they were.
+pub fn save_from<E: From<Error>>(
+    folder: impl AsRef<Path>,
+    config: &Config,
+    dtype: Dtype,
+    generation: &Generation,
+    read: impl FnMut(&Slot, &mut [f32]) -> Result<(), E>,
+) -> Result<(), E> {
+    let folder = folder.as_ref();
+    let layout = crate::layout(config).map_err(Error::from)?;
+    let fields = fields(config, family(config)?, dtype, generation)?;
     std::fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
     let path = folder.join("model.safetensors");
-    // transformers reads no file that does not say so.
-    let about = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let tensors = tensors.iter().map(|tensor| (tensor.part.name.as_str(), tensor));
-    safetensors::serialize_to_file(tensors, Some(about), &path)
-        .map_err(|source| Error::Write { path, source })?;
+    let partial = Partial { path: folder.join(format!(".model.safetensors.{}", std::process::id())) };
+    write_weights(&partial.path, &layout, config, dtype, read)?;
+    std::fs::rename(&partial.path, &path).map_err(Error::io("replace", &path))?;
     write_json(&folder.join("config.json"), fields)?;
     let generation = generation.to_fields();
     let path = folder.join("generation_config.json");
     if !generation.is_empty() {
-        return write_json(&path, generation);
+        return Ok(write_json(&path, generation)?);
     }
     // What another model left there is not this one's.
     match std::fs::remove_file(&path) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io("remove", &path)(source))
+            Err(Error::io("remove", &path)(source).into())
         }
         _ => Ok(()),
+    }
+}
+
+/// A file that is not there any more when this goes, unless it was moved.
+struct Partial {
+    path: PathBuf,
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // Of a file that was moved there is nothing to remove.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Writes a safetensors file: the length of a header, the header, the tensors in its order.
+fn write_weights<E: From<Error>>(
+    path: &Path,
+    layout: &Layout,
+    config: &Config,
+    dtype: Dtype,
+    mut read: impl FnMut(&Slot, &mut [f32]) -> Result<(), E>,
+) -> Result<(), E> {
+    let parts = parts(config, layout);
+    let file = File::create(path).map_err(Error::io("make", path))?;
+    let mut out = BufWriter::new(file);
+    let written = |result: std::io::Result<()>| result.map_err(Error::io("write", path));
+    written(out.write_all(&header(&parts, dtype)))?;
+    let (mut rest, mut values) = (parts.as_slice(), Vec::new());
+    for slot in layout.slots() {
+        values.clear();
+        values.resize(slot.span.len(), 0.0);
+        read(slot, &mut values)?;
+        let of_slot = rest.iter().take_while(|part| part.range.end <= slot.span.range().end).count();
+        let (of_slot, after) = rest.split_at(of_slot);
+        rest = after;
+        for part in of_slot {
+            let values = &values[part.range.start - slot.span.offset..part.range.end - slot.span.offset];
+            if dtype == Dtype::F16 {
+                check_range(&part.name, values)?;
+            }
+            let columns = part.transposed.then(|| part.shape[0]);
+            written(out.write_all(&dtype.encode(values, columns)))?;
+        }
+    }
+    let file = out.into_inner().map_err(|error| Error::io("write", path)(error.into_error()))?;
+    Ok(written(file.sync_all())?)
+}
+
+/// The header of a file of these tensors, one after the other, with its length before it.
+fn header(parts: &[Part], dtype: Dtype) -> Vec<u8> {
+    // transformers reads no file that does not say so.
+    let mut fields = Map::from_iter([("__metadata__".to_owned(), json!({ "format": "pt" }))]);
+    let (name, mut at) = (dtype.in_file().to_string(), 0);
+    for part in parts {
+        let end = at + part.range.len() * dtype.bytes();
+        let about = json!({ "dtype": name, "shape": part.shape, "data_offsets": [at, end] });
+        fields.insert(part.name.clone(), about);
+        at = end;
+    }
+    let mut header = Value::Object(fields).to_string().into_bytes();
+    // Tensors begin at a multiple of 8 in the file.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.append(&mut header);
+    bytes
+}
+
+fn check_range(tensor: &str, values: &[f32]) -> Result<(), Error> {
+    let beyond = |x: f32| x.is_finite() && half::f16::from_f32(x).is_infinite();
+    match values.iter().find(|&&x| beyond(x)) {
+        Some(&value) => Err(Error::Overflow { tensor: tensor.to_owned(), value }),
+        None => Ok(()),
     }
 }
 
@@ -77,7 +167,13 @@ fn family(config: &Config) -> Result<Family, Error> {
     }
 }
 
-fn fields(config: &Config, family: Family, dtype: Dtype, generation: &Generation) -> Map<String, Value> {
+fn fields(
+    config: &Config,
+    family: Family,
+    dtype: Dtype,
+    generation: &Generation,
+) -> Result<Map<String, Value>, Error> {
+    let scaling = config.rope_scaling.as_ref().map(rope_scaling).transpose()?;
     let all = json!({
         "architectures": [family.architecture()],
         "model_type": family.model_type(),
@@ -110,20 +206,21 @@ fn fields(config: &Config, family: Family, dtype: Dtype, generation: &Generation
             "rms_norm_eps": config.norm_eps,
             // The spelling that versions before and after 5 read.
             "rope_theta": config.rope_theta,
-            "rope_scaling": config.rope_scaling.as_ref().map(rope_scaling),
+            "rope_scaling": scaling,
         }),
     };
     let tokens = Generation { bos: generation.bos, eos: generation.eos.clone(), ..Generation::default() };
     let tables = [all, own, Value::Object(tokens.to_fields())];
-    tables
-        .into_iter()
-        .filter_map(|table| if let Value::Object(map) = table { Some(map) } else { None })
-        .flatten()
-        .collect()
+    let maps =
+        tables.into_iter().filter_map(|table| if let Value::Object(map) = table { Some(map) } else { None });
+    Ok(maps.flatten().collect())
 }
 
-fn rope_scaling(scaling: &RopeScaling) -> Value {
-    match *scaling {
+fn rope_scaling(scaling: &RopeScaling) -> Result<Value, Error> {
+    Ok(match *scaling {
+        RopeScaling::Table { .. } => {
+            return Err(Error::NotSavable { what: "a table of rotary frequencies" });
+        }
         RopeScaling::Linear { factor } => json!({ "rope_type": "linear", "factor": factor }),
         RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => json!({
             "rope_type": "llama3",
@@ -143,46 +240,5 @@ fn rope_scaling(scaling: &RopeScaling) -> Value {
                 "original_max_position_embeddings": original_context,
             })
         }
-    }
-}
-
-/// A tensor that is made when it is written, so that no second copy of the weights is held.
-#[derive(Debug)]
-struct Tensor<'a> {
-    part: Part,
-    params: &'a [f32],
-    dtype: Dtype,
-}
-
-impl Tensor<'_> {
-    fn values(&self) -> &[f32] {
-        &self.params[self.part.range.clone()]
-    }
-
-    fn check_range(&self) -> Result<(), Error> {
-        let beyond = |x: f32| x.is_finite() && half::f16::from_f32(x).is_infinite();
-        match self.values().iter().find(|&&x| beyond(x)) {
-            Some(&value) => Err(Error::Overflow { tensor: self.part.name.clone(), value }),
-            None => Ok(()),
-        }
-    }
-}
-
-impl View for &Tensor<'_> {
-    fn dtype(&self) -> safetensors::Dtype {
-        self.dtype.in_file()
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.part.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        let columns = self.part.transposed.then(|| self.part.shape[0]);
-        Cow::Owned(self.dtype.encode(self.values(), columns))
-    }
-
-    fn data_len(&self) -> usize {
-        self.part.range.len() * self.dtype.bytes()
-    }
+    })
 }

@@ -22,9 +22,12 @@ const LONGEST_HEADER: u64 = 100_000_000;
 /// Longest index: that of a hundred thousand tensors has some 10 MB.
 const LONGEST_INDEX: u64 = 16 << 20;
 
-/// One file of weights.
+/// One file of weights, mapped: `model.safetensors`, or one of those that a model is cut into.
+///
+/// # The file must stay as it is while it lives
+/// As for [`Folder`](super::Folder).
 #[derive(Debug)]
-pub(super) struct Shard {
+pub struct Shard {
     pub(super) path: PathBuf,
     map: Mmap,
     header: Metadata,
@@ -32,9 +35,26 @@ pub(super) struct Shard {
     data: usize,
 }
 
+/// What a file says of one of its tensors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardTensor {
+    /// Its name.
+    pub name: String,
+    /// What its elements are, by the name in files: `F32`, `BF16` and many that are not computed with.
+    pub dtype: String,
+    /// Its dimensions, the fastest last.
+    pub shape: Vec<usize>,
+    /// Bytes that it takes.
+    pub bytes: usize,
+}
+
 impl Shard {
-    /// Maps the file and checks its header against its length.
-    pub(super) fn open(path: PathBuf) -> Result<Shard, Error> {
+    /// Maps a file and checks its header against its length.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and an error that names the file where its header is damaged or not that of its length.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Shard, Error> {
+        let path = path.into();
         let (file, bytes) = plain_file::open(&path).map_err(Error::io("open", &path))?;
         if bytes < LENGTH as u64 {
             // Too short to map at all if empty.
@@ -45,6 +65,28 @@ impl Shard {
         let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", &path))?;
         let (header, data) = read_header(&path, &map)?;
         Ok(Shard { path, header, data, map })
+    }
+
+    /// Its path as it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What its header says beside the tensors, by key.
+    pub fn about(&self) -> BTreeMap<&str, &str> {
+        let about = self.header.metadata().iter().flatten();
+        about.map(|(key, value)| (key.as_str(), value.as_str())).collect()
+    }
+
+    /// Its tensors, in the order of their data.
+    pub fn tensors(&self) -> Vec<ShardTensor> {
+        let about = |name: String| {
+            let info = self.info(&name)?;
+            let (start, end) = info.data_offsets;
+            let (dtype, shape) = (info.dtype.to_string(), info.shape.clone());
+            Some(ShardTensor { name, dtype, shape, bytes: end - start })
+        };
+        self.names().into_iter().filter_map(about).collect()
     }
 
     /// Names of its tensors, in the order of their data.
@@ -93,8 +135,13 @@ pub(super) fn read_json(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
     Ok(json)
 }
 
-/// The weights of a folder: `model.safetensors`, or else the shards that `model.safetensors.index.json` names.
-pub(super) fn open_all(folder: &Path) -> Result<Vec<Shard>, Error> {
+/// The files of weights of a folder: `model.safetensors`, or else the shards that `model.safetensors.index.json` names.
+/// Whether they make a model is for [`Folder::open`](super::Folder::open) to see.
+///
+/// # Errors
+/// [`Error::NoWeights`]; those of [`Shard::open`]; and an error for an index that is damaged, names files outside the folder,
+/// or tensors that are not there.
+pub fn open_shards(folder: &Path) -> Result<Vec<Shard>, Error> {
     let single = folder.join("model.safetensors");
     if single.exists() {
         return Ok(vec![Shard::open(single)?]);

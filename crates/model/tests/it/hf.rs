@@ -66,6 +66,25 @@ fn difference(got: &[f32], want: &[f32]) -> f32 {
 }
 
 #[test]
+fn a_shorter_context_takes_the_first_positions() {
+    for (name, _) in FOLDERS {
+        let (mut tokens, _) = expected(name);
+        tokens.truncate(5);
+        let whole = Folder::open(golden(name)).unwrap();
+        let want = logits(whole.config(), &whole.load(), &tokens);
+        let short = whole.with_context(6);
+        assert_eq!(short.config().context, 6);
+        let params = short.load();
+        assert_eq!(logits(short.config(), &params, &tokens), want, "{name}");
+        for slot in short.layout().slots() {
+            let mut read = vec![f32::NAN; slot.span.len()];
+            short.read(slot, &mut read);
+            assert_eq!(read, params[slot.span.range()], "{} of {name}", slot.name);
+        }
+    }
+}
+
+#[test]
 fn logits_agree_with_transformers() {
     for (name, family) in FOLDERS {
         let folder = Folder::open(golden(name)).unwrap();

@@ -4,6 +4,7 @@
 mod batch;
 mod generation;
 mod gguf;
+mod gguf_export;
 mod gguf_model;
 mod goldens;
 mod gradients;

@@ -36,6 +36,20 @@ pub(crate) fn from_text(text: &str) -> Option<Vec<u8>> {
     text.chars().map(byte).collect()
 }
 
+/// The characters that bytes are written as.
+pub(crate) fn to_text(bytes: &[u8]) -> String {
+    bytes.iter().map(|&byte| character(byte)).collect()
+}
+
+/// The character that stands for a byte.
+fn character(byte: u8) -> char {
+    let hidden = || HIDDEN.iter().position(|&hidden| hidden == byte);
+    match hidden() {
+        Some(at) => char::from_u32(0x100 + at as u32).unwrap_or(char::REPLACEMENT_CHARACTER),
+        None => char::from(byte),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +60,12 @@ mod tests {
         assert_eq!(found.len(), 256);
         found.sort_unstable();
         assert!(found.into_iter().eq(0..=255));
+    }
+
+    #[test]
+    fn bytes_come_back_from_their_characters() {
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(from_text(&to_text(&all)).unwrap(), all);
     }
 
     #[test]

@@ -115,6 +115,11 @@ impl Pattern {
         let pattern = pattern.replace('\r', r"\r").replace('\n', r"\n");
         PATTERNS.iter().find(|(known, _)| *known == pattern).map(|&(_, pattern)| pattern)
     }
+
+    /// The regular expression.
+    pub(crate) fn regex(self) -> Option<&'static str> {
+        PATTERNS.iter().find(|(_, pattern)| *pattern == self).map(|&(regex, _)| regex)
+    }
 }
 
 /// The pretokenizer that takes these steps.
@@ -151,6 +156,63 @@ pub(crate) fn from_steps(steps: &[Step]) -> Option<Pretokenizer> {
         }
         _ => return None,
     })
+}
+
+/// The steps that a pretokenizer takes; `None` for what no description of steps means.
+pub(crate) fn to_steps(pretokenizer: Pretokenizer) -> Option<Vec<Step>> {
+    use Step::{Bytes, DigitRuns, EachDigit, Gpt2, Pattern as P, PunctuationRuns};
+    Some(match pretokenizer {
+        Pretokenizer::Gpt2 => vec![Gpt2],
+        Pretokenizer::Gpt2Digits => vec![EachDigit, Gpt2],
+        Pretokenizer::MiniCpm5 => vec![P(Pattern::ThreeNumbers), P(Pattern::MiniCpm5), Bytes],
+        Pretokenizer::Falcon => vec![PunctuationRuns, Gpt2, DigitRuns, P(Pattern::ThreeDigits)],
+        Pretokenizer::DeepSeekLlm => vec![
+            P(Pattern::Newline),
+            P(Pattern::CasedWords),
+            P(Pattern::SpacedSigns),
+            P(Pattern::Tail),
+            P(Pattern::Ideographs),
+            EachDigit,
+            Bytes,
+        ],
+        Pretokenizer::DeepSeekCoder => vec![
+            P(Pattern::Newline),
+            P(Pattern::Words),
+            P(Pattern::SpacedPunctuation),
+            P(Pattern::Ideographs),
+            EachDigit,
+            Bytes,
+        ],
+        Pretokenizer::DeepSeekV3 => {
+            vec![P(Pattern::ThreeNumbers), P(Pattern::Japanese), P(Pattern::DeepSeekV3), Bytes]
+        }
+        Pretokenizer::LlamaCppDefault => return None,
+        whole => vec![P(Pattern::Whole(whole)), Bytes],
+    })
+}
+
+/// The name of `tokenizer.ggml.pre` that means a pretokenizer, with whole pretokens that are tokens being those tokens or
+/// not. `None` where llama.cpp has no such combination.
+pub(crate) fn to_name(pretokenizer: Pretokenizer, whole: bool) -> Option<&'static str> {
+    let name = match pretokenizer {
+        Pretokenizer::Gpt2 => "gpt-2",
+        Pretokenizer::Gpt4 if whole => "llama-bpe",
+        Pretokenizer::Gpt4 => "dbrx",
+        Pretokenizer::Cl100k => return None,
+        Pretokenizer::Qwen2 => "qwen2",
+        Pretokenizer::Qwen35 => "qwen35",
+        Pretokenizer::SeedCoder => "seed-coder",
+        Pretokenizer::MiniCpm5 => "minicpm5",
+        Pretokenizer::O200k => "gpt-4o",
+        Pretokenizer::Tekken => "tekken",
+        Pretokenizer::Gpt2Digits => "smollm",
+        Pretokenizer::Falcon => "falcon",
+        Pretokenizer::DeepSeekLlm => "deepseek-llm",
+        Pretokenizer::DeepSeekCoder => "deepseek-coder",
+        Pretokenizer::DeepSeekV3 => "deepseek-v3",
+        Pretokenizer::LlamaCppDefault => "default",
+    };
+    from_name(name).filter(|named| named.whole == whole).map(|_| name)
 }
 
 /// What llama.cpp does with vocabularies of a name.
@@ -205,4 +267,31 @@ pub(crate) fn from_name(name: &str) -> Option<Named> {
         whole: llama3 || matches!(name, "glm4" | "glm5" | "tekken" | "minicpm5"),
         add_bos: llama3 || name == "tekken",
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_means_what_it_was_written_for() {
+        for pretokenizer in Pretokenizer::all() {
+            let steps = to_steps(pretokenizer);
+            assert_eq!(steps.is_none(), pretokenizer == Pretokenizer::LlamaCppDefault);
+            if let Some(steps) = steps {
+                assert_eq!(from_steps(&steps), Some(pretokenizer));
+                for step in steps {
+                    if let Step::Pattern(pattern) = step {
+                        assert_eq!(Pattern::known(pattern.regex().unwrap()), Some(pattern));
+                    }
+                }
+            }
+            for whole in [false, true] {
+                if let Some(name) = to_name(pretokenizer, whole) {
+                    let named = from_name(name).unwrap();
+                    assert_eq!((named.pretokenizer, named.whole), (pretokenizer, whole));
+                }
+            }
+        }
+    }
 }

@@ -1,0 +1,108 @@
+//! The vocabulary of a converted model: keys of a GGUF file, or files of a Hugging Face folder.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use selvedge_model::gguf::{Array, Metadata, Value};
+use selvedge_tokenizer::{TokenId, Tokenizer};
+use serde_json::json;
+
+use super::source::Source;
+use crate::published::read_file;
+
+/// Files of a Hugging Face folder beside the weights and the configuration that are copied from another such folder.
+pub(super) const COPIED: [&str; 8] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "generation_config.json",
+];
+
+/// The keys of the vocabulary, and the name.
+pub(super) fn keys(source: &Source) -> anyhow::Result<Metadata> {
+    let tokens = source.tokenizer()?.to_gguf(source.config().vocab)?;
+    let mut metadata = Metadata::new();
+    let mut set = |key: &str, value: Value| drop(metadata.insert(key, value));
+    set("general.name", Value::String(source.name()));
+    set("tokenizer.ggml.model", Value::String("gpt2".to_owned()));
+    set("tokenizer.ggml.pre", Value::String(tokens.pre.to_owned()));
+    set("tokenizer.ggml.tokens", Value::Array(Array::String(tokens.tokens.iter().collect())));
+    set("tokenizer.ggml.token_type", Value::Array(Array::I32(tokens.token_types)));
+    set("tokenizer.ggml.merges", Value::Array(Array::String(tokens.merges.iter().collect())));
+    // llama.cpp takes token 11 for one that is not named.
+    let bos = tokens.bos.or(source.generation()?.bos).unwrap_or(tokens.eos);
+    set("tokenizer.ggml.bos_token_id", Value::U32(bos));
+    set("tokenizer.ggml.eos_token_id", Value::U32(tokens.eos));
+    set("tokenizer.ggml.add_bos_token", Value::Bool(tokens.add_bos));
+    if tokens.add_eos {
+        set("tokenizer.ggml.add_eos_token", Value::Bool(true));
+    }
+    if let Some(template) = chat_template(source)? {
+        set("tokenizer.chat_template", Value::String(template));
+    }
+    Ok(metadata)
+}
+
+/// The files of the tokenizer, by name: copies where they are, made from the vocabulary else.
+pub(super) fn files(source: &Source) -> anyhow::Result<Vec<(&'static str, Vec<u8>)>> {
+    if let Source::HuggingFace(folder) = source {
+        let there = COPIED.into_iter().filter(|name| folder.path().join(name).exists());
+        return there.map(|name| Ok((name, read_file(&folder.path().join(name))?))).collect();
+    }
+    let tokenizer = source.tokenizer()?;
+    let generation = source.generation()?;
+    let text =
+        |id: TokenId| tokenizer.token_bytes(id).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let mut about = json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": generation.bos.and_then(text),
+        "eos_token": text(tokenizer.end_of_text()),
+        "clean_up_tokenization_spaces": false,
+        "model_max_length": source.config().context,
+    });
+    if let Some(template) = chat_template(source)? {
+        about["chat_template"] = template.into();
+    }
+    let about = format!("{about:#}\n").into_bytes();
+    Ok(vec![("tokenizer.json", written(&tokenizer)?), ("tokenizer_config.json", about)])
+}
+
+fn written(tokenizer: &Tokenizer) -> anyhow::Result<Vec<u8>> {
+    tokenizer
+        .to_hugging_face()
+        .context("the model's vocabulary has no tokenizer.json; convert to a GGUF file")
+}
+
+/// The template of conversations, where the model has one: that called `default`, of several.
+fn chat_template(source: &Source) -> anyhow::Result<Option<String>> {
+    match source {
+        Source::Run(_) => Ok(None),
+        Source::Gguf(model) => {
+            let template = model.file().header().metadata().string("tokenizer.chat_template");
+            Ok(template.ok().map(str::to_owned))
+        }
+        Source::HuggingFace(folder) => template_of(folder.path()),
+    }
+}
+
+fn template_of(folder: &Path) -> anyhow::Result<Option<String>> {
+    let file = folder.join("chat_template.jinja");
+    if file.exists() {
+        let text = String::from_utf8(read_file(&file)?);
+        return Ok(Some(text.with_context(|| format!("{}: not UTF-8", file.display()))?));
+    }
+    let file = folder.join("tokenizer_config.json");
+    if !file.exists() {
+        return Ok(None);
+    }
+    let about: serde_json::Value = serde_json::from_slice(&read_file(&file)?)
+        .with_context(|| format!("{}: not JSON", file.display()))?;
+    let template = &about["chat_template"];
+    let named = template.as_array().into_iter().flatten().find(|one| one["name"] == "default");
+    let template = template.as_str().or_else(|| named.and_then(|one| one["template"].as_str()));
+    Ok(template.map(str::to_owned))
+}
