@@ -44,6 +44,7 @@
 
 mod added;
 mod cache;
+pub mod chat;
 mod decode;
 mod distinct;
 mod encode;

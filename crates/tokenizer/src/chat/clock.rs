@@ -1,0 +1,96 @@
+//! The time that a template is told.
+
+use std::fmt::Write;
+
+use minijinja::value::Object;
+
+/// A local date and time, for templates that call `strftime_now`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DateTime {
+    /// Year of the common era.
+    pub year: u16,
+    /// Month, from 1 to 12.
+    pub month: u8,
+    /// Day of the month, from 1.
+    pub day: u8,
+    /// Hour, from 0 to 23.
+    pub hour: u8,
+    /// Minute.
+    pub minute: u8,
+    /// Second.
+    pub second: u8,
+}
+
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+
+impl Object for DateTime {}
+
+impl DateTime {
+    /// The time in a format of C's `strftime`, in English; the letter that is not known, if one is not.
+    pub(super) fn format(&self, format: &str) -> Result<String, char> {
+        let mut out = String::new();
+        let mut characters = format.chars();
+        while let Some(character) = characters.next() {
+            if character != '%' {
+                out.push(character);
+                continue;
+            }
+            let mut letter = characters.next().unwrap_or('%');
+            let plain = letter == '-';
+            if plain {
+                letter = characters.next().unwrap_or('-');
+            }
+            let month = MONTHS[usize::from(self.month.clamp(1, 12)) - 1];
+            let day = DAYS[self.weekday()];
+            let hour12 = (self.hour + 11) % 12 + 1;
+            let number = match letter {
+                'd' => self.day,
+                'm' => self.month,
+                'H' => self.hour,
+                'I' => hour12,
+                'M' => self.minute,
+                'S' => self.second,
+                'y' => (self.year % 100) as u8,
+                _ => {
+                    match letter {
+                        'Y' => out.push_str(&self.year.to_string()),
+                        'B' => out.push_str(month),
+                        'b' => out.push_str(&month[..3]),
+                        'A' => out.push_str(day),
+                        'a' => out.push_str(&day[..3]),
+                        'p' => out.push_str(if self.hour < 12 { "AM" } else { "PM" }),
+                        '%' => out.push('%'),
+                        _ => return Err(letter),
+                    }
+                    continue;
+                }
+            };
+            let width = if plain { 0 } else { 2 };
+            // Writing to a string cannot fail.
+            let _ = write!(out, "{number:0width$}");
+        }
+        Ok(out)
+    }
+
+    /// Days since a Sunday, modulo 7 (Sakamoto's method).
+    fn weekday(&self) -> usize {
+        const SHIFT: [usize; 12] = [0, 3, 2, 5, 0, 3, 5, 1, 4, 6, 2, 4];
+        let month = usize::from(self.month.clamp(1, 12));
+        let year = usize::from(self.year.max(1)) - usize::from(month < 3);
+        (year + year / 4 - year / 100 + year / 400 + SHIFT[month - 1] + usize::from(self.day)) % 7
+    }
+}

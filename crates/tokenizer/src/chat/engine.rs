@@ -1,0 +1,173 @@
+//! The engine, with the filters, tests and functions that transformers gives to templates.
+
+use minijinja::value::{Kwargs, Rest, ValueKind};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
+
+use super::budget::{charge, charge_value};
+use super::clock::DateTime;
+use super::error::Stop;
+use super::{methods, python, rewrite};
+
+/// The variable that holds the time; templates cannot name it.
+pub(super) const NOW: &str = "__selvedge_now";
+
+/// Macros and loops nest at most this deep.
+const MAX_RECURSION: usize = 64;
+
+/// An engine without templates.
+pub(super) fn environment(steps: u64) -> Environment<'static> {
+    let mut env = Environment::new();
+    env.set_trim_blocks(true);
+    env.set_lstrip_blocks(true);
+    env.set_fuel(Some(steps));
+    env.set_recursion_limit(MAX_RECURSION);
+    env.set_auto_escape_callback(|_| AutoEscape::None);
+    env.set_unknown_method_callback(methods::call);
+    env.set_formatter(|out, state, value| {
+        let text = python::text(state, value)?;
+        out.write_str(&text).map_err(Error::from)
+    });
+    for name in ["batch", "slice", "chain", "zip", "lines", "split", "pprint", "format", "bool"] {
+        env.remove_filter(name);
+    }
+    env.remove_global("debug");
+    add_filters(&mut env);
+    add_tests(&mut env);
+    add_functions(&mut env);
+    env
+}
+
+fn add_filters(env: &mut Environment<'static>) {
+    env.add_filter(rewrite::GUARD, |state: &State, value: Value| charge_value(state, &value).map(|()| value));
+    env.add_filter(rewrite::TEXT, |state: &State, value: Value| match value.as_str() {
+        Some(text) => charge(state, text.len()).map(|()| value),
+        None => python::text(state, &value).map(Value::from),
+    });
+    env.add_filter("string", |state: &State, value: Value| python::text(state, &value));
+    env.add_filter("tojson", tojson);
+    env.add_filter("trim", |state: &State, value: Value, set: Option<&str>| {
+        let text = python::text(state, &value)?;
+        charge(state, set.map_or(0, str::len).saturating_mul(text.len()))?;
+        Ok::<_, Error>(methods::strip(&text, set, true, true).to_owned())
+    });
+    env.add_filter("replace", |state: &State, value: Value, old: &str, new: &str, count: Option<i64>| {
+        methods::replace(state, &python::text(state, &value)?, old, new, count)
+    });
+    env.add_filter("join", |state: &State, value: Value, between: Option<&str>, named: Kwargs| {
+        let attribute: Option<String> = named.get("attribute")?;
+        named.assert_all_used()?;
+        let items = match attribute {
+            Some(name) => value
+                .try_iter()?
+                .map(|item| item.get_attr(&name))
+                .collect::<Result<Vec<_>, _>>()
+                .map(Value::from)?,
+            None => value,
+        };
+        methods::join(state, &items, between.unwrap_or(""))
+    });
+    env.add_filter("indent", indent);
+    env.add_filter("int", |value: Value, default: Option<i64>| {
+        let text = value.as_str().map(|text| methods::strip(text, None, true, true).parse::<f64>());
+        match text {
+            Some(Ok(number)) => number as i64,
+            Some(Err(_)) => default.unwrap_or(0),
+            None => i64::try_from(value.clone())
+                .ok()
+                .or_else(|| f64::try_from(value).ok().map(|number| number as i64))
+                .unwrap_or(default.unwrap_or(0)),
+        }
+    });
+}
+
+fn tojson(state: &State, value: Value, named: Kwargs) -> Result<String, Error> {
+    let indent: Option<Value> = named.get("indent")?;
+    let indent = match indent {
+        Some(value) if value.is_none() || value.is_undefined() => None,
+        Some(value) => Some(match value.as_str() {
+            Some(text) => text.to_owned(),
+            None => blanks(state, &value)?,
+        }),
+        None => None,
+    };
+    let separators: Option<Vec<String>> = named.get("separators")?;
+    let ascii: Option<bool> = named.get("ensure_ascii")?;
+    let sorted: Option<bool> = named.get("sort_keys")?;
+    named.assert_all_used()?;
+    let (comma, colon) = match separators.as_deref() {
+        Some([comma, colon]) => (comma.clone(), colon.clone()),
+        Some(_) => return Err(Error::new(ErrorKind::InvalidOperation, "separators are two")),
+        None => ((if indent.is_some() { "," } else { ", " }).to_owned(), ": ".to_owned()),
+    };
+    let style = python::Style {
+        indent,
+        comma,
+        colon,
+        ascii: ascii.unwrap_or(false),
+        sorted: sorted.unwrap_or(false),
+    };
+    python::json(state, &value, &style)
+}
+
+fn blanks(state: &State, count: &Value) -> Result<String, Error> {
+    let count = usize::try_from(count.clone())?;
+    charge(state, count)?;
+    Ok(" ".repeat(count))
+}
+
+/// Jinja's `indent`: every line but the first, and no blank line, unless asked for.
+fn indent(
+    state: &State,
+    value: Value,
+    width: Option<Value>,
+    first: Option<bool>,
+    blank: Option<bool>,
+    named: Kwargs,
+) -> Result<String, Error> {
+    let width = width.or(named.get("width")?).unwrap_or(Value::from(4));
+    let first = first.or(named.get("first")?).unwrap_or(false);
+    let blank = blank.or(named.get("blank")?).unwrap_or(false);
+    named.assert_all_used()?;
+    let prefix = match width.as_str() {
+        Some(text) => text.to_owned(),
+        None => blanks(state, &width)?,
+    };
+    let text = python::text(state, &value)?;
+    let mut out = String::new();
+    for (index, line) in text.split('\n').enumerate() {
+        if index > 0 {
+            out.push('\n');
+        }
+        if (index > 0 || first) && (blank || index == 0 || !line.is_empty()) {
+            charge(state, prefix.len())?;
+            out.push_str(&prefix);
+        }
+        out.push_str(line);
+    }
+    Ok(out)
+}
+
+/// Tests that say of Python's types what Jinja says of them.
+fn add_tests(env: &mut Environment<'static>) {
+    env.add_test("sequence", |value: Value| {
+        matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::String | ValueKind::Undefined)
+    });
+    env.add_test("iterable", |value: Value| !value.is_none() && value.try_iter().is_ok());
+    env.add_test("number", |value: Value| matches!(value.kind(), ValueKind::Number | ValueKind::Bool));
+}
+
+fn add_functions(env: &mut Environment<'static>) {
+    env.add_function(rewrite::COUNT, |state: &State, bytes: usize| charge(state, bytes).map(|()| ""));
+    env.add_function("raise_exception", |state: &State, message: Rest<Value>| {
+        let message = message.first().map_or(Ok(String::new()), |message| python::text(state, message))?;
+        Err::<Value, Error>(Stop::Raised(message).into())
+    });
+    env.add_function("strftime_now", |state: &State, format: &str| {
+        charge(state, format.len().saturating_mul(8))?;
+        let now = state.lookup(NOW).ok_or(Stop::NoClock)?;
+        let now = now.downcast_object_ref::<DateTime>().ok_or(Stop::NoClock)?;
+        now.format(format).map_err(|letter| {
+            Error::new(ErrorKind::InvalidOperation, format!("strftime's %{letter} is not known"))
+        })
+    });
+}
