@@ -9,6 +9,7 @@ mod clock;
 mod conversation;
 mod engine;
 mod error;
+mod lex;
 mod methods;
 mod python;
 mod rewrite;
@@ -46,7 +47,7 @@ impl ChatTemplate {
     /// Parses a template.
     ///
     /// # Errors
-    /// If it is too long, is not Jinja, or uses a name that begins with `__selvedge`.
+    /// If it is too long, is not Jinja, uses another template, or a name that begins with `__selvedge`.
     pub fn new(source: &str) -> Result<Self, Error> {
         if source.len() > MAX_TEMPLATE {
             return Err(Error::TooLarge { bytes: source.len(), limit: MAX_TEMPLATE });
@@ -55,9 +56,17 @@ impl ChatTemplate {
             return Err(Error::Reserved { name: rewrite::RESERVED.to_owned() });
         }
         let mut engine = engine::environment(MAX_STEPS);
-        engine
-            .add_template_owned(NAME, rewrite::rewrite(source))
-            .map_err(|error| Error::Syntax { line: error.line().unwrap_or(0), source: Box::new(error) })?;
+        let mut read = |source: String| {
+            let syntax = |error: minijinja::Error| Error::Syntax {
+                line: error.line().unwrap_or(0),
+                source: Box::new(error),
+            };
+            engine.add_template_owned(NAME, source).map_err(syntax)
+        };
+        // Once as it is, so that only what is well-formed is rewritten.
+        let plain = rewrite::without_generation(source);
+        read(plain.clone().into_owned())?;
+        read(rewrite::rewrite(&plain)?)?;
         Ok(Self { engine })
     }
 
@@ -75,7 +84,7 @@ impl ChatTemplate {
         }
         let mut prompt = Prompt { bytes: Vec::new(), full: false };
         let template = self.engine.get_template(NAME).map_err(|error| error::rendering(error, MAX_STEPS))?;
-        match template.render_to_write(context, &mut prompt) {
+        match template.render_captured_to(context, &mut prompt) {
             _ if prompt.full => Err(Error::Output { limit: MAX_PROMPT }),
             Err(error) => Err(error::rendering(error, MAX_STEPS)),
             Ok(_) => Ok(String::from_utf8_lossy(&prompt.bytes).into_owned()),

@@ -86,6 +86,35 @@ impl Message {
     }
 }
 
+impl FromStr for Message {
+    type Err = Error;
+
+    /// A message as an object of JSON: `{"role": "user", "content": "Hello"}`.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let Json(object) = text.parse()?;
+        let text_of = |value: &Value| value.as_str().map(str::to_owned);
+        let get = |key: &str| object.get_attr(key).unwrap_or_default();
+        let role = text_of(&get("role")).ok_or(Error::Message { field: "role", expected: "a string" })?;
+        let content = get("content");
+        let has_content =
+            object.try_iter().is_ok_and(|mut keys| keys.any(|key| key.as_str() == Some("content")));
+        let content = match content.kind() {
+            ValueKind::String => Content::Text(text_of(&content).unwrap_or_default()),
+            ValueKind::Seq => Content::Parts(content.try_iter().into_iter().flatten().map(Json).collect()),
+            ValueKind::None if has_content => Content::Null,
+            _ if !has_content => Content::Absent,
+            _ => return Err(Error::Message { field: "content", expected: "a string, a list or null" }),
+        };
+        let mut fields = Vec::new();
+        for key in object.try_iter().into_iter().flatten() {
+            if let Some(name) = text_of(&key).filter(|name| !matches!(name.as_str(), "role" | "content")) {
+                fields.push((name, Json(object.get_item(&key).unwrap_or_default())));
+            }
+        }
+        Ok(Self { role, content, fields })
+    }
+}
+
 /// What a template renders.
 #[derive(Debug, Clone, Default)]
 pub struct Conversation {

@@ -1,7 +1,7 @@
 //! The engine, with the filters, tests and functions that transformers gives to templates.
 
 use minijinja::value::{Kwargs, Rest, ValueKind};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value, functions};
 
 use super::budget::{charge, charge_value};
 use super::clock::DateTime;
@@ -39,6 +39,20 @@ pub(super) fn environment(steps: u64) -> Environment<'static> {
 
 fn add_filters(env: &mut Environment<'static>) {
     env.add_filter(rewrite::GUARD, |state: &State, value: Value| charge_value(state, &value).map(|()| value));
+    env.add_filter(rewrite::SPREAD, |state: &State, value: Value| {
+        charge_value(state, &value)?;
+        // A list of its characters takes so many bytes for each.
+        charge(state, value.as_str().map_or(0, |text| text.len().saturating_mul(size_of::<Value>())))?;
+        Ok::<_, Error>(value)
+    });
+    env.add_filter(rewrite::PART, |state: &State, value: Value| {
+        charge(state, value.as_str().map(str::len).or_else(|| value.len()).unwrap_or(1)).map(|()| value)
+    });
+    env.add_filter(rewrite::NUMBER, |value: Value| match value.kind() {
+        ValueKind::Number | ValueKind::Bool => Ok(value),
+        kind => Err(Error::new(ErrorKind::InvalidOperation, format!("a number times a {kind}"))),
+    });
+    env.add_filter(rewrite::TIMES, times);
     env.add_filter(rewrite::TEXT, |state: &State, value: Value| match value.as_str() {
         Some(text) => charge(state, text.len()).map(|()| value),
         None => python::text(state, &value).map(Value::from),
@@ -78,6 +92,39 @@ fn add_filters(env: &mut Environment<'static>) {
                 .unwrap_or(default.unwrap_or(0)),
         }
     });
+}
+
+/// Python's product: of numbers, or a text or list so many times.
+fn times(state: &State, left: Value, right: Value) -> Result<Value, Error> {
+    let refused = || Error::new(ErrorKind::InvalidOperation, "a product of what cannot be multiplied");
+    let is_number = |value: &Value| matches!(value.kind(), ValueKind::Number | ValueKind::Bool);
+    if is_number(&left) && is_number(&right) {
+        if !is_float(&left) && !is_float(&right) {
+            let (left, right) = (i64::try_from(left)?, i64::try_from(right)?);
+            return left.checked_mul(right).map(Value::from).ok_or_else(refused);
+        }
+        return Ok(Value::from(f64::try_from(left)? * f64::try_from(right)?));
+    }
+    let (many, count) = if is_number(&right) { (left, right) } else { (right, left) };
+    if !is_number(&count) || is_float(&count) {
+        return Err(refused());
+    }
+    let count = usize::try_from(i64::try_from(count)?.max(0)).map_err(|_| refused())?;
+    if let Some(text) = many.as_str() {
+        charge(state, text.len().saturating_mul(count))?;
+        return Ok(Value::from(text.repeat(count)));
+    }
+    if many.kind() != ValueKind::Seq {
+        return Err(refused());
+    }
+    let items: Vec<Value> = many.try_iter()?.collect();
+    let count = if items.is_empty() { 0 } else { count };
+    charge(state, items.len().saturating_mul(count).saturating_mul(size_of::<Value>()))?;
+    Ok((0..count).flat_map(|_| items.iter().cloned()).collect())
+}
+
+fn is_float(value: &Value) -> bool {
+    value.kind() == ValueKind::Number && !value.is_integer()
 }
 
 fn tojson(state: &State, value: Value, named: Kwargs) -> Result<String, Error> {
@@ -121,12 +168,11 @@ fn indent(
     value: Value,
     width: Option<Value>,
     first: Option<bool>,
-    blank: Option<bool>,
     named: Kwargs,
 ) -> Result<String, Error> {
     let width = width.or(named.get("width")?).unwrap_or(Value::from(4));
     let first = first.or(named.get("first")?).unwrap_or(false);
-    let blank = blank.or(named.get("blank")?).unwrap_or(false);
+    let blank = named.get::<Option<bool>>("blank")?.unwrap_or(false);
     named.assert_all_used()?;
     let prefix = match width.as_str() {
         Some(text) => text.to_owned(),
@@ -152,11 +198,26 @@ fn add_tests(env: &mut Environment<'static>) {
     env.add_test("sequence", |value: Value| {
         matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::String | ValueKind::Undefined)
     });
-    env.add_test("iterable", |value: Value| !value.is_none() && value.try_iter().is_ok());
+    env.add_test("iterable", |value: Value| {
+        let kind = value.kind();
+        matches!(
+            kind,
+            ValueKind::Seq | ValueKind::Map | ValueKind::String | ValueKind::Iterable | ValueKind::Undefined
+        )
+    });
     env.add_test("number", |value: Value| matches!(value.kind(), ValueKind::Number | ValueKind::Bool));
 }
 
 fn add_functions(env: &mut Environment<'static>) {
+    // Ours count what they copy.
+    env.add_function("dict", |state: &State, value: Option<Value>, named: Kwargs| {
+        value.iter().try_for_each(|value| charge_value(state, value))?;
+        functions::dict(value, named)
+    });
+    env.add_function("namespace", |state: &State, value: Option<Value>| {
+        value.iter().try_for_each(|value| charge_value(state, value))?;
+        functions::namespace(value)
+    });
     env.add_function(rewrite::COUNT, |state: &State, bytes: usize| charge(state, bytes).map(|()| ""));
     env.add_function("raise_exception", |state: &State, message: Rest<Value>| {
         let message = message.first().map_or(Ok(String::new()), |message| python::text(state, message))?;

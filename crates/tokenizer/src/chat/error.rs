@@ -28,6 +28,14 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// Something that no chat template needs: another template, thousands of operators in one expression.
+    #[error("the chat template has {what} at line {line}, which is not supported")]
+    Unsupported {
+        /// Line, from 1.
+        line: usize,
+        /// What it is.
+        what: String,
+    },
     /// The template refused the conversation, by `raise_exception`.
     #[error("the chat template refuses the conversation: {message}")]
     Raised {
@@ -68,6 +76,14 @@ pub enum Error {
     Output {
         /// Most bytes allowed.
         limit: usize,
+    },
+    /// JSON that is no message.
+    #[error("a message must have a field {field:?} that is {expected}")]
+    Message {
+        /// The field.
+        field: &'static str,
+        /// What it should be.
+        expected: &'static str,
     },
     /// Text that is not JSON.
     #[error("not JSON: line {line}, column {column}")]

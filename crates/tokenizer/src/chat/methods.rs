@@ -13,7 +13,11 @@ pub(super) fn call(state: &State, value: &Value, method: &str, args: &[Value]) -
             charge(state, text.len())?;
             of_string(state, text, method, args)
         }
-        None if value.kind() == ValueKind::Map => of_map(value, method, args),
+        None if value.kind() == ValueKind::Map => {
+            let copied = if method == "get" { 1 } else { value.len().unwrap_or(0) };
+            charge(state, copied.saturating_mul(size_of::<Value>()))?;
+            of_map(value, method, args)
+        }
         None => Err(Error::from(ErrorKind::UnknownMethod)),
     }
 }
@@ -89,8 +93,11 @@ fn of_string(state: &State, text: &str, method: &str, args: &[Value]) -> Result<
             let (items,): (Value,) = from_args(args)?;
             join(state, &items, text)?
         }
-        "split" | "rsplit" => split(text, method == "rsplit", args)?,
-        "splitlines" => text.lines().map(Value::from).collect(),
+        "split" | "rsplit" => split(state, text, method == "rsplit", args)?,
+        "splitlines" => {
+            charge(state, text.matches('\n').count().saturating_mul(size_of::<Value>()))?;
+            text.lines().map(Value::from).collect()
+        }
         _ => return Err(Error::from(ErrorKind::UnknownMethod)),
     })
 }
@@ -135,7 +142,7 @@ pub(super) fn join(state: &State, items: &Value, between: &str) -> Result<Value,
     Ok(Value::from(out))
 }
 
-fn split(text: &str, from_end: bool, args: &[Value]) -> Result<Value, Error> {
+fn split(state: &State, text: &str, from_end: bool, args: &[Value]) -> Result<Value, Error> {
     let (separator, most, named): (Option<&str>, Option<i64>, Kwargs) = from_args(args)?;
     let most = match most {
         Some(most) => most,
@@ -143,12 +150,17 @@ fn split(text: &str, from_end: bool, args: &[Value]) -> Result<Value, Error> {
     };
     named.assert_all_used()?;
     let most = usize::try_from(most).map_or(usize::MAX, |most| most.saturating_add(1));
+    let parts = match separator {
+        Some(separator) if !separator.is_empty() => 1 + text.matches(separator).count(),
+        _ => 1 + text.len() / 2,
+    };
+    charge(state, parts.min(most).saturating_mul(size_of::<Value>()))?;
     Ok(match separator {
         Some("") => return Err(Error::new(ErrorKind::InvalidOperation, "empty separator")),
         Some(separator) if from_end => {
             let mut parts: Vec<&str> = text.rsplitn(most, separator).collect();
             parts.reverse();
-            Value::from(parts)
+            parts.into_iter().map(Value::from).collect()
         }
         Some(separator) => text.splitn(most, separator).map(Value::from).collect(),
         None if most == usize::MAX => {

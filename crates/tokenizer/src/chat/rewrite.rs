@@ -1,245 +1,376 @@
-//! A template's source, changed in two ways before the engine reads it.
+//! A template's source, changed before the engine reads it, so that what it does can be counted.
 //!
-//! Operands of operators whose work grows with them pass through the filter [`GUARD`], which counts them, so that a
-//! template cannot double a string forty times; `~` gets its operands as Python writes them, and text is counted too.
+//! What is taken by an operator, a filter, a test, a subscript or a loop passes through a filter that counts it
+//! ([`budget`](super::budget)): a template cannot double a string forty times. `~` gets its operands as Python writes
+//! them; `*` becomes a function, since it makes long texts of short ones. Long text between tags is counted too.
 //! And `{% generation %}`, a tag of transformers that marks what a model wrote, becomes a block that changes nothing.
 
-use std::ops::Range;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 
-/// The filter that counts a value.
-pub(super) const GUARD: &str = "__selvedge_guard";
-
-/// The filter that counts a value and turns it into text.
-pub(super) const TEXT: &str = "__selvedge_text";
-
-/// The function that counts bytes of the template itself; writes nothing.
-pub(super) const COUNT: &str = "__selvedge_count";
+use super::error::Error;
+use super::lex::{Kind, Piece, Token, pieces};
 
 /// How our own names begin.
 pub(super) const RESERVED: &str = "__selvedge";
 
+/// The filter that counts a value.
+pub(super) const GUARD: &str = "__selvedge_guard";
+
+/// The filter that counts a value of which a list may be made, character by character.
+pub(super) const SPREAD: &str = "__selvedge_spread";
+
+/// The filter that counts a value of which a part is taken.
+pub(super) const PART: &str = "__selvedge_part";
+
+/// The filter that counts a value and turns it into text.
+pub(super) const TEXT: &str = "__selvedge_text";
+
+/// The filter that multiplies.
+pub(super) const TIMES: &str = "__selvedge_times";
+
+/// The filter that lets nothing but numbers through.
+pub(super) const NUMBER: &str = "__selvedge_number";
+
+/// The function that counts bytes of the template itself; writes nothing.
+pub(super) const COUNT: &str = "__selvedge_count";
+
 /// Text up to this many bytes is covered by the count of steps.
 const FREE_TEXT: usize = 64;
 
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    Word,
-    Literal,
-    Sign,
+/// No text between tags has more blanks and nothing else.
+const MAX_BLANKS: usize = 4096;
+
+/// No tag has more operators and brackets, since each copies what those before it made.
+const MAX_OPERATORS: usize = 1000;
+
+/// Filters that make text of a text; others may make a list of its characters.
+const OF_TEXT: [&str; 20] = [
+    "trim",
+    "tojson",
+    "length",
+    "count",
+    "upper",
+    "lower",
+    "title",
+    "capitalize",
+    "replace",
+    "indent",
+    "string",
+    "safe",
+    "escape",
+    "e",
+    "default",
+    "d",
+    "int",
+    "float",
+    "round",
+    "abs",
+];
+
+/// The source without the tags of transformers.
+pub(super) fn without_generation(source: &str) -> Cow<'_, str> {
+    if !source.contains("generation") {
+        return Cow::Borrowed(source);
+    }
+    let (mut out, mut done) = (String::with_capacity(source.len()), 0);
+    for piece in pieces(source) {
+        let Piece::Tag { block: true, tokens, .. } = piece else { continue };
+        let [only] = &tokens[..] else { continue };
+        let plain = match only.text {
+            "generation" => "with",
+            "endgeneration" => "endwith",
+            _ => continue,
+        };
+        out.push_str(&source[done..only.at]);
+        out.push_str(plain);
+        done = only.end();
+    }
+    out.push_str(&source[done..]);
+    Cow::Owned(out)
 }
 
-struct Token<'a> {
-    at: usize,
-    text: &'a str,
-    kind: Kind,
+/// The changed source, of a source that the engine's parser has accepted.
+pub(super) fn rewrite(source: &str) -> Result<String, Error> {
+    let mut out = String::with_capacity(source.len() * 2);
+    for piece in pieces(source) {
+        match piece {
+            Piece::Verbatim(range) => out.push_str(&source[range]),
+            Piece::Text(range) => {
+                let text = &source[range.clone()];
+                let blanks = text.len() - text.trim_start().len();
+                if blanks == text.len() && blanks > MAX_BLANKS {
+                    return Err(unsupported(source, range.start, format!("{blanks} blanks in a row")));
+                }
+                out.push_str(&text[..blanks]);
+                // Behind a variable and before what is no blank, nothing is trimmed otherwise.
+                if text.len() > FREE_TEXT && blanks < text.len() {
+                    out.push_str(&format!("{{{{ {COUNT}({}) }}}}", text.len()));
+                }
+                out.push_str(&text[blanks..]);
+            }
+            Piece::Tag { range, block, tokens } => {
+                let word = if block { tokens.first().map_or("", |token| token.text) } else { "" };
+                if matches!(word, "include" | "import" | "from" | "extends" | "block") {
+                    return Err(unsupported(source, range.start, format!("the statement `{word}`")));
+                }
+                let operators = tokens.iter().filter(|token| operates(token) || token.is_sign("[")).count();
+                if operators > MAX_OPERATORS {
+                    return Err(unsupported(
+                        source,
+                        range.start,
+                        format!("{operators} operators and lists in one tag"),
+                    ));
+                }
+                let mut edits = Edits::default();
+                edits.of_tag(&tokens, word);
+                edits.apply(&source[range.clone()], range.start, &mut out);
+            }
+        }
+    }
+    Ok(out)
 }
 
-impl Token<'_> {
-    fn end(&self) -> usize {
-        self.at + self.text.len()
-    }
+fn unsupported(source: &str, at: usize, what: String) -> Error {
+    Error::Unsupported { line: 1 + source[..at].matches('\n').count(), what }
+}
 
-    /// Whether an expression may end with it.
-    fn ends_operand(&self) -> bool {
-        match self.kind {
-            Kind::Word => !is_keyword(self.text),
-            Kind::Literal => true,
-            Kind::Sign => matches!(self.text, ")" | "]" | "}"),
-        }
-    }
-
-    fn separates(&self) -> bool {
-        match self.kind {
-            Kind::Word => is_keyword(self.text),
-            Kind::Literal => false,
-            Kind::Sign => matches!(self.text, "," | ":" | "=" | ")" | "]" | "}"),
-        }
-    }
-
-    fn operates(&self) -> bool {
-        self.guarded() || (self.kind == Kind::Sign && matches!(self.text, "-" | "/" | "//" | "%" | "**"))
-    }
-
-    fn guarded(&self) -> bool {
-        matches!(
-            (self.kind, self.text),
-            (Kind::Sign, "+" | "~" | "*" | "==" | "!=" | "<" | ">" | "<=" | ">=") | (Kind::Word, "in")
-        )
+/// Whether an expression may end with it.
+fn ends_operand(token: &Token) -> bool {
+    match token.kind {
+        Kind::Word => !is_keyword(token.text),
+        Kind::Literal => true,
+        Kind::Sign => matches!(token.text, ")" | "]" | "}"),
     }
 }
 
 fn is_keyword(word: &str) -> bool {
-    matches!(word, "and" | "or" | "not" | "if" | "else" | "is" | "in" | "recursive")
+    matches!(word, "and" | "or" | "not" | "if" | "elif" | "else" | "is" | "in" | "recursive")
 }
 
-/// The changed source, of a source that the engine's parser has accepted.
-pub(super) fn rewrite(source: &str) -> String {
-    let mut out = String::with_capacity(source.len() * 2);
-    let mut rest = 0;
-    while let Some(start) = source[rest..].find('{').map(|at| rest + at) {
-        let (text, after) = (&source[rest..start], &source[start..]);
-        let end = match after.as_bytes().get(1) {
-            Some(b'#') => after.find("#}").map_or(source.len(), |at| start + at + 2),
-            Some(b'%' | b'{') => {
-                let (tokens, end) = lex(source, start + 2, after.as_bytes()[1] == b'%');
-                push_text(text, &mut out);
-                rest = if is_word(&tokens, "raw") {
-                    let stop = source[end..].find("endraw").map_or(source.len(), |at| end + at);
-                    let stop = source[stop..].find("%}").map_or(source.len(), |at| stop + at + 2);
-                    out.push_str(&source[start..stop]);
-                    stop
-                } else {
-                    push_tag(source, start..end, &tokens, after.as_bytes()[1] == b'%', &mut out);
-                    end
-                };
-                continue;
-            }
-            _ => start + 1,
-        };
-        push_text(text, &mut out);
-        out.push_str(&source[start..end]);
-        rest = end;
-    }
-    push_text(&source[rest..], &mut out);
-    out
-}
-
-fn is_word(tokens: &[Token], word: &str) -> bool {
-    tokens.first().is_some_and(|token| token.kind == Kind::Word && token.text == word)
-}
-
-/// Counts long text right behind its first character that is no blank, where it changes no trimming.
-fn push_text(text: &str, out: &mut String) {
-    let solid = text.char_indices().find(|(_, character)| !character.is_whitespace());
-    match solid {
-        Some((at, character)) if text.len() > FREE_TEXT => {
-            let (head, tail) = text.split_at(at + character.len_utf8());
-            out.push_str(&format!("{head}{{{{ {COUNT}({}) }}}}", text.len()));
-            // A newline first would be taken for one behind a tag by nobody: variables do not trim.
-            out.push_str(tail);
+fn operates(token: &Token) -> bool {
+    match token.kind {
+        Kind::Word => token.text == "in",
+        Kind::Sign => {
+            matches!(token.text, "+" | "~" | "==" | "!=" | "<" | ">" | "<=" | ">=" | "-") || multiplies(token)
         }
-        _ => out.push_str(text),
+        Kind::Literal => false,
     }
 }
 
-fn lex(source: &str, from: usize, block: bool) -> (Vec<Token<'_>>, usize) {
-    let bytes = source.as_bytes();
-    let (mut at, mut braces, mut tokens) = (from, 0_usize, Vec::new());
-    while at < bytes.len() {
-        let pair = &bytes[at..bytes.len().min(at + 2)];
-        if (block && pair == b"%}") || (!block && pair == b"}}" && braces == 0) {
-            return (tokens, at + 2);
-        }
-        let start = at;
-        let byte = bytes[at];
-        let kind = match byte {
-            _ if byte.is_ascii_whitespace() => {
-                at += 1;
-                continue;
-            }
-            b'\'' | b'"' => {
-                at += 1;
-                while at < bytes.len() && bytes[at] != byte {
-                    at += if bytes[at] == b'\\' { 2 } else { 1 };
-                }
-                at = (at + 1).min(bytes.len());
-                Kind::Literal
-            }
-            _ if byte.is_ascii_alphanumeric() || byte == b'_' || !byte.is_ascii() => {
-                while at < bytes.len()
-                    && (bytes[at].is_ascii_alphanumeric() || bytes[at] == b'_' || !bytes[at].is_ascii())
-                {
-                    at += 1;
-                }
-                if byte.is_ascii_digit() { Kind::Literal } else { Kind::Word }
-            }
-            _ => {
-                at += if matches!(pair, b"**" | b"//" | b"==" | b"!=" | b"<=" | b">=") { 2 } else { 1 };
-                match byte {
-                    b'{' => braces += 1,
-                    b'}' => braces = braces.saturating_sub(1),
-                    _ => {}
-                }
-                Kind::Sign
-            }
-        };
-        tokens.push(Token { at: start, text: &source[start..at], kind });
-    }
-    (tokens, bytes.len())
+/// Operators that bind more closely than `~`.
+fn multiplies(token: &Token) -> bool {
+    token.kind == Kind::Sign && matches!(token.text, "*" | "/" | "//" | "%" | "**")
 }
 
-fn push_tag(source: &str, tag: Range<usize>, tokens: &[Token], block: bool, out: &mut String) {
-    // The signs of trimming are no operators.
-    let first = usize::from(tokens.first().is_some_and(|token| matches!(token.text, "-" | "+")));
-    let last = tokens.len()
-        - usize::from(tokens.len() > first && matches!(tokens[tokens.len() - 1].text, "-" | "+"));
-    let body = &tokens[first..last];
-    if block {
-        for (name, plain) in [("generation", "with"), ("endgeneration", "endwith")] {
-            if body.len() == 1 && is_word(body, name) {
-                out.push_str(&source[tag.start..body[0].at]);
-                out.push_str(plain);
-                out.push_str(&source[body[0].end()..tag.end]);
-                return;
-            }
-        }
+fn separates(token: &Token) -> bool {
+    match token.kind {
+        Kind::Word => is_keyword(token.text),
+        Kind::Literal => false,
+        Kind::Sign => matches!(token.text, "," | ":" | "="),
     }
-    let mut inserts: Vec<(usize, String)> = Vec::new();
-    let mut skip = 0;
-    if block && (is_word(body, "for") || is_word(body, "set")) {
-        let sign = if is_word(body, "for") { "in" } else { "=" };
-        skip = body.iter().position(|token| token.text == sign).map_or(body.len(), |at| at + 1);
-        if sign == "=" && skip < body.len() {
-            inserts.push((body[skip].at, "(".to_owned()));
-        }
-    } else if block && is_word(body, "macro") {
-        skip = body.len();
-    }
-    for (at, token) in body.iter().enumerate().skip(skip) {
-        if token.guarded() {
-            guard(body, at, &mut inserts);
-        }
-    }
-    if inserts.first().is_some_and(|(_, text)| text == "(") {
-        inserts.push((body[body.len() - 1].end(), format!(")|{GUARD}")));
-    }
-    inserts.sort_by_key(|(at, _)| *at);
-    inserts.dedup();
-    let mut done = tag.start;
-    for (at, text) in inserts {
-        out.push_str(&source[done..at]);
-        out.push_str(&text);
-        done = at;
-    }
-    out.push_str(&source[done..tag.end]);
 }
 
-/// Notes where the operands on both sides of an operator end.
-fn guard(body: &[Token], at: usize, inserts: &mut Vec<(usize, String)>) {
-    let filter = if body[at].text == "~" { TEXT } else { GUARD };
-    let mut left = at;
-    if left > 0 && body[at].text == "in" && body[left - 1].text == "not" {
-        left -= 1;
-    }
-    let Some(before) = left.checked_sub(1) else { return };
-    if !body[before].ends_operand() {
-        return;
-    }
-    inserts.push((body[before].end(), format!("|{filter}")));
-    let mut depth = 0_usize;
-    let mut end = at + 1;
-    while end < body.len() {
-        let token = &body[end];
-        match token.text {
-            "(" | "[" | "{" if token.kind == Kind::Sign => depth += 1,
-            ")" | "]" | "}" if token.kind == Kind::Sign && depth > 0 => depth -= 1,
-            _ if depth > 0 => {}
-            _ if end > at + 1 && (token.separates() || token.operates()) => break,
+fn opens(token: &Token) -> bool {
+    token.kind == Kind::Sign && matches!(token.text, "(" | "[" | "{")
+}
+
+fn closes(token: &Token) -> bool {
+    token.kind == Kind::Sign && matches!(token.text, ")" | "]" | "}")
+}
+
+/// Changes to one tag.
+#[derive(Default)]
+struct Edits {
+    /// Where, in which order among those at one place, how many bytes go, and what comes.
+    list: Vec<(usize, usize, usize, String)>,
+    /// Operands of `~` that are wrapped already.
+    texts: BTreeSet<(usize, usize)>,
+}
+
+impl Edits {
+    fn of_tag(&mut self, tokens: &[Token], word: &str) {
+        let mut first = 0;
+        match word {
+            "for" => {
+                let Some(sign) = tokens.iter().position(|token| token.is_word("in")) else { return };
+                first = sign + 1;
+                let end = forward(tokens, first, |token| token.is_word("if") || token.is_word("recursive"));
+                self.wrap(tokens, first, end, SPREAD);
+            }
+            "set" => {
+                let Some(sign) = tokens.iter().position(|token| token.is_sign("=")) else { return };
+                first = sign + 1;
+                self.wrap(tokens, first, tokens.len(), GUARD);
+            }
             _ => {}
         }
-        end += 1;
+        for at in first..tokens.len() {
+            let token = &tokens[at];
+            // `not in` is one operator.
+            let before = at
+                .checked_sub(1 + usize::from(token.is_word("in") && at > 0 && tokens[at - 1].is_word("not")));
+            let Some(before) = before.filter(|&before| before >= first && ends_operand(&tokens[before]))
+            else {
+                continue;
+            };
+            match token.text {
+                "|" if token.kind == Kind::Sign => {
+                    let name = tokens.get(at + 1).map_or("", |token| token.text);
+                    let filter = if OF_TEXT.contains(&name) { GUARD } else { SPREAD };
+                    self.push(token.at, usize::MAX, 0, format!("|{filter}"));
+                }
+                "is" if token.kind == Kind::Word => {
+                    self.push(tokens[before].end(), usize::MAX, 0, format!("|{GUARD} "))
+                }
+                "[" if token.kind == Kind::Sign => {
+                    self.push(tokens[chain(tokens, before)].at, 0, 0, "(".to_owned());
+                    self.push(token.at, usize::MAX, 0, format!("|{PART})"));
+                }
+                "~" if token.kind == Kind::Sign => {
+                    let left = backward(tokens, first, at, |token| operates(token) && !multiplies(token));
+                    self.text(tokens, left, at);
+                    let right = forward(tokens, at + 1, |token| {
+                        separates(token) || operates(token) && !multiplies(token)
+                    });
+                    self.text(tokens, at + 1, right);
+                }
+                "*" if token.kind == Kind::Sign => self.product(tokens, first, at),
+                _ if operates(token) && !multiplies(token) && !token.is_sign("-") => {
+                    self.push(tokens[before].end(), usize::MAX, 0, format!("|{GUARD} "));
+                    let end = forward(tokens, at + 1, |token| separates(token) || operates(token));
+                    self.guard(tokens, end);
+                }
+                _ => {}
+            }
+        }
     }
-    if body[end - 1].ends_operand() {
-        inserts.push((body[end - 1].end(), format!("|{filter}")));
+
+    /// Counts the operand that ends before `end`.
+    fn guard(&mut self, tokens: &[Token], end: usize) {
+        if let Some(last) = tokens[..end].last().filter(|last| ends_operand(last)) {
+            self.push(last.end(), usize::MAX - last.at, 0, format!("|{GUARD} "));
+        }
+    }
+
+    /// `a * b` becomes `a|times(b)`, unless a quotient, rest or power is multiplied: then `b` may only be a number.
+    fn product(&mut self, tokens: &[Token], first: usize, at: usize) {
+        let ends = |token: &Token| separates(token) || operates(token) && !token.is_sign("**");
+        let end = forward(tokens, at + 1, ends);
+        if end == at + 1 {
+            return;
+        }
+        let left = backward(tokens, first, at, |token| operates(token) && !multiplies(token));
+        let others = backward(tokens, left, at, |token| multiplies(token) && !token.is_sign("*"));
+        if others > left {
+            self.wrap(tokens, at + 1, end, NUMBER);
+        } else {
+            self.push(tokens[at].at, usize::MAX, 1, format!("|{TIMES}("));
+            self.push(tokens[end - 1].end(), usize::MAX - tokens[at + 1].at, 0, ")".to_owned());
+        }
+    }
+
+    fn text(&mut self, tokens: &[Token], start: usize, end: usize) {
+        if start < end && self.texts.insert((start, end)) {
+            self.wrap(tokens, start, end, TEXT);
+        }
+    }
+
+    fn wrap(&mut self, tokens: &[Token], start: usize, end: usize, filter: &str) {
+        if start < end {
+            self.push(tokens[start].at, 0, 0, "(".to_owned());
+            self.push(tokens[end - 1].end(), usize::MAX - tokens[start].at, 0, format!(")|{filter}"));
+        }
+    }
+
+    fn push(&mut self, at: usize, order: usize, removed: usize, text: String) {
+        self.list.push((at, order, removed, text));
+    }
+
+    /// The tag, which begins at `start`, with the changes.
+    fn apply(mut self, tag: &str, start: usize, out: &mut String) {
+        self.list.sort_by_key(|edit| (edit.0, edit.1));
+        let mut done = 0;
+        for (at, _, removed, text) in self.list {
+            out.push_str(&tag[done..at - start]);
+            out.push_str(&text);
+            done = at - start + removed;
+        }
+        out.push_str(&tag[done..]);
+    }
+}
+
+/// Where an operand that begins at `from` ends: at the first token outside brackets of which `stop` is true.
+fn forward(tokens: &[Token], from: usize, stop: impl Fn(&Token) -> bool) -> usize {
+    let (mut depth, mut at) = (0_usize, from);
+    while at < tokens.len() {
+        let token = &tokens[at];
+        if opens(token) {
+            depth += 1;
+        } else if closes(token) {
+            let Some(outer) = depth.checked_sub(1) else { break };
+            depth = outer;
+        } else if depth == 0 && stop(token) && !is_prefix(tokens, from, at) {
+            break;
+        }
+        at += 1;
+    }
+    at
+}
+
+/// Where an operand that ends before `end` begins: behind the last separator or token outside brackets of which `stop` is
+/// true.
+fn backward(tokens: &[Token], first: usize, end: usize, stop: impl Fn(&Token) -> bool) -> usize {
+    let (mut depth, mut start) = (0_usize, end);
+    while start > first {
+        let token = &tokens[start - 1];
+        if closes(token) {
+            depth += 1;
+        } else if opens(token) {
+            let Some(outer) = depth.checked_sub(1) else { break };
+            depth = outer;
+        } else if depth == 0 && (separates(token) || stop(token)) && !is_prefix(tokens, first, start - 1) {
+            break;
+        }
+        start -= 1;
+    }
+    start
+}
+
+/// Whether a sign stands before its operand instead of between two.
+fn is_prefix(tokens: &[Token], first: usize, at: usize) -> bool {
+    matches!(tokens[at].text, "-" | "+")
+        && tokens[at].kind == Kind::Sign
+        && (at == first || !ends_operand(&tokens[at - 1]))
+}
+
+/// Where the name, brackets and attributes begin that end with `last`.
+fn chain(tokens: &[Token], last: usize) -> usize {
+    let mut at = last;
+    loop {
+        if closes(&tokens[at]) {
+            let mut depth = 0_usize;
+            loop {
+                if closes(&tokens[at]) {
+                    depth += 1;
+                } else if opens(&tokens[at]) {
+                    depth -= 1;
+                }
+                if depth == 0 || at == 0 {
+                    break;
+                }
+                at -= 1;
+            }
+            // A call or subscript belongs to what is before it.
+            if at > 0 && ends_operand(&tokens[at - 1]) && !tokens[at].is_sign("{") {
+                at -= 1;
+                continue;
+            }
+        }
+        if at >= 2 && tokens[at - 1].is_sign(".") {
+            at -= 2;
+        } else {
+            return at;
+        }
     }
 }
