@@ -39,11 +39,10 @@ pub(super) fn environment(steps: u64) -> Environment<'static> {
 
 fn add_filters(env: &mut Environment<'static>) {
     env.add_filter(rewrite::GUARD, |state: &State, value: Value| charge_value(state, &value).map(|()| value));
-    env.add_filter(rewrite::SPREAD, |state: &State, value: Value| {
-        charge_value(state, &value)?;
-        // A list of its characters takes so many bytes for each.
-        charge(state, value.as_str().map_or(0, |text| text.len().saturating_mul(size_of::<Value>())))?;
-        Ok::<_, Error>(value)
+    env.add_filter(rewrite::SPREAD, spread);
+    env.add_filter(rewrite::ITEMS, |state: &State, value: Value| match value.kind() {
+        ValueKind::None => Err(Error::new(ErrorKind::InvalidOperation, "none has no items")),
+        _ => spread(state, value),
     });
     env.add_filter(rewrite::PART, |state: &State, value: Value| {
         charge(state, value.as_str().map(str::len).or_else(|| value.len()).unwrap_or(1)).map(|()| value)
@@ -53,11 +52,17 @@ fn add_filters(env: &mut Environment<'static>) {
         kind => Err(Error::new(ErrorKind::InvalidOperation, format!("a number times a {kind}"))),
     });
     env.add_filter(rewrite::TIMES, times);
+    env.add_filter(rewrite::SLICE, slice);
     env.add_filter(rewrite::TEXT, |state: &State, value: Value| match value.as_str() {
         Some(text) => charge(state, text.len()).map(|()| value),
         None => python::text(state, &value).map(Value::from),
     });
     env.add_filter("string", |state: &State, value: Value| python::text(state, &value));
+    for name in ["upper", "lower", "title", "capitalize"] {
+        env.add_filter(name, |state: &State, value: Value| {
+            methods::call(state, &Value::from(python::text(state, &value)?), name, &[])
+        });
+    }
     env.add_filter("tojson", tojson);
     env.add_filter("trim", |state: &State, value: Value, set: Option<&str>| {
         let text = python::text(state, &value)?;
@@ -92,6 +97,60 @@ fn add_filters(env: &mut Environment<'static>) {
                 .unwrap_or(default.unwrap_or(0)),
         }
     });
+}
+
+/// Counts a value, and what a list of its characters would take.
+fn spread(state: &State, value: Value) -> Result<Value, Error> {
+    charge_value(state, &value)?;
+    charge(state, value.as_str().map_or(0, |text| text.len().saturating_mul(size_of::<Value>())))?;
+    Ok(value)
+}
+
+/// Python's `value[start:stop:step]`.
+fn slice(
+    state: &State,
+    value: Value,
+    start: Option<i64>,
+    stop: Option<i64>,
+    step: Option<i64>,
+) -> Result<Value, Error> {
+    let refused = |why: String| Error::new(ErrorKind::InvalidOperation, why);
+    let text: Option<Vec<char>> = match value.as_str() {
+        Some(text) => {
+            charge(state, text.len().saturating_mul(size_of::<char>()))?;
+            Some(text.chars().collect())
+        }
+        None => None,
+    };
+    let items: Vec<Value> = match value.kind() {
+        ValueKind::Seq | ValueKind::Iterable => {
+            charge(state, value.len().unwrap_or(0).saturating_mul(size_of::<Value>()))?;
+            value.try_iter()?.collect()
+        }
+        ValueKind::String => Vec::new(),
+        kind => return Err(refused(format!("a part of a {kind}"))),
+    };
+    let length = text.as_ref().map_or(items.len(), Vec::len);
+    let length = i64::try_from(length).map_err(|_| refused("too long".to_owned()))?;
+    let step = step.unwrap_or(1);
+    if step == 0 {
+        return Err(refused("a slice in steps of zero".to_owned()));
+    }
+    // From the end if negative, and within what can be reached.
+    let (least, most) = if step > 0 { (0, length) } else { (-1, length - 1) };
+    let place = |at: i64| if at < 0 { at.saturating_add(length) } else { at }.clamp(least, most);
+    let start = start.map_or(if step > 0 { 0 } else { most }, place);
+    let stop = stop.map_or(if step > 0 { length } else { -1 }, place);
+    let mut places = Vec::new();
+    let mut at = start;
+    while if step > 0 { at < stop } else { at > stop } {
+        places.extend(usize::try_from(at));
+        at = at.saturating_add(step);
+    }
+    Ok(match text {
+        Some(text) => Value::from(places.into_iter().map(|at| text[at]).collect::<String>()),
+        None => places.into_iter().map(|at| items[at].clone()).collect(),
+    })
 }
 
 /// Python's product: of numbers, or a text or list so many times.

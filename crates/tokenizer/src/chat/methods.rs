@@ -1,6 +1,6 @@
 //! Methods of Python's strings and dictionaries, as templates call them.
 
-use minijinja::value::{Kwargs, ValueKind, from_args};
+use minijinja::value::{Kwargs, Rest, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State, Value};
 
 use super::budget::charge;
@@ -94,12 +94,45 @@ fn of_string(state: &State, text: &str, method: &str, args: &[Value]) -> Result<
             join(state, &items, text)?
         }
         "split" | "rsplit" => split(state, text, method == "rsplit", args)?,
+        "format" => format(state, text, args)?,
         "splitlines" => {
             charge(state, text.matches('\n').count().saturating_mul(size_of::<Value>()))?;
             text.lines().map(Value::from).collect()
         }
         _ => return Err(Error::from(ErrorKind::UnknownMethod)),
     })
+}
+
+/// `text.format(...)`, of fields without a format: `{}`, `{0}`, `{name}`.
+fn format(state: &State, text: &str, args: &[Value]) -> Result<Value, Error> {
+    let (given, named): (Rest<Value>, Kwargs) = from_args(args)?;
+    let refused = |why: &str| Error::new(ErrorKind::InvalidOperation, format!("in a call of format, {why}"));
+    let (mut out, mut rest, mut next) = (String::new(), text, 0);
+    while let Some(at) = rest.find(['{', '}']) {
+        out.push_str(&rest[..at]);
+        let brace = &rest[at..=at];
+        rest = &rest[at + 1..];
+        if let Some(behind) = rest.strip_prefix(brace) {
+            out.push_str(brace);
+            rest = behind;
+            continue;
+        }
+        let Some((name, behind)) = rest.split_once('}').filter(|_| brace == "{") else {
+            return Err(refused("a brace is alone"));
+        };
+        let value = if name.is_empty() {
+            next += 1;
+            given.get(next - 1).cloned()
+        } else if let Ok(index) = name.parse::<usize>() {
+            given.get(index).cloned()
+        } else {
+            named.get::<Option<Value>>(name)?
+        };
+        out.push_str(&python::text(state, &value.ok_or_else(|| refused("a field has no value"))?)?);
+        rest = behind;
+    }
+    out.push_str(rest);
+    Ok(Value::from(out))
 }
 
 /// What Python's `str.isspace` says.

@@ -179,7 +179,8 @@ fn write_json(
             }
             close(state, style, keys.len(), depth, '}', out)?;
         }
-        ValueKind::Seq | ValueKind::Iterable => {
+        // `json.dumps` refuses what is not a list, such as ranges and generators.
+        ValueKind::Seq => {
             out.push('[');
             let mut items = 0;
             for (index, item) in value.try_iter()?.enumerate() {

@@ -2,7 +2,8 @@
 //!
 //! What is taken by an operator, a filter, a test, a subscript or a loop passes through a filter that counts it
 //! ([`budget`](super::budget)): a template cannot double a string forty times. `~` gets its operands as Python writes
-//! them; `*` becomes a function, since it makes long texts of short ones. Long text between tags is counted too.
+//! them; `*` becomes a function, since it makes long texts of short ones, and so do slices, since the engine's own fail on
+//! empty lists. Long text between tags is counted too.
 //! And `{% generation %}`, a tag of transformers that marks what a model wrote, becomes a block that changes nothing.
 
 use std::borrow::Cow;
@@ -20,8 +21,14 @@ pub(super) const GUARD: &str = "__selvedge_guard";
 /// The filter that counts a value of which a list may be made, character by character.
 pub(super) const SPREAD: &str = "__selvedge_spread";
 
+/// The same, which refuses none.
+pub(super) const ITEMS: &str = "__selvedge_items";
+
 /// The filter that counts a value of which a part is taken.
 pub(super) const PART: &str = "__selvedge_part";
+
+/// The filter that takes a slice.
+pub(super) const SLICE: &str = "__selvedge_slice";
 
 /// The filter that counts a value and turns it into text.
 pub(super) const TEXT: &str = "__selvedge_text";
@@ -45,7 +52,7 @@ const MAX_BLANKS: usize = 4096;
 const MAX_OPERATORS: usize = 1000;
 
 /// Filters that make text of a text; others may make a list of its characters.
-const OF_TEXT: [&str; 20] = [
+const OF_TEXT: [&str; 22] = [
     "trim",
     "tojson",
     "length",
@@ -66,6 +73,8 @@ const OF_TEXT: [&str; 20] = [
     "float",
     "round",
     "abs",
+    "attr",
+    "bool",
 ];
 
 /// The source without the tags of transformers.
@@ -196,7 +205,7 @@ impl Edits {
                 let Some(sign) = tokens.iter().position(|token| token.is_word("in")) else { return };
                 first = sign + 1;
                 let end = forward(tokens, first, |token| token.is_word("if") || token.is_word("recursive"));
-                self.wrap(tokens, first, end, SPREAD);
+                self.wrap(tokens, first, end, ITEMS);
             }
             "set" => {
                 let Some(sign) = tokens.iter().position(|token| token.is_sign("=")) else { return };
@@ -217,7 +226,12 @@ impl Edits {
             match token.text {
                 "|" if token.kind == Kind::Sign => {
                     let name = tokens.get(at + 1).map_or("", |token| token.text);
-                    let filter = if OF_TEXT.contains(&name) { GUARD } else { SPREAD };
+                    let filter = match name {
+                        _ if OF_TEXT.contains(&name) => GUARD,
+                        // These look for items when they are asked for them.
+                        "map" | "select" | "reject" | "selectattr" | "rejectattr" => SPREAD,
+                        _ => ITEMS,
+                    };
                     self.push(token.at, usize::MAX, 0, format!("|{filter}"));
                 }
                 "is" if token.kind == Kind::Word => {
@@ -225,7 +239,9 @@ impl Edits {
                 }
                 "[" if token.kind == Kind::Sign => {
                     self.push(tokens[chain(tokens, before)].at, 0, 0, "(".to_owned());
-                    self.push(token.at, usize::MAX, 0, format!("|{PART})"));
+                    if !self.slice(tokens, at) {
+                        self.push(token.at, usize::MAX, 0, format!("|{PART})"));
+                    }
                 }
                 "~" if token.kind == Kind::Sign => {
                     let left = backward(tokens, first, at, |token| operates(token) && !multiplies(token));
@@ -268,6 +284,29 @@ impl Edits {
             self.push(tokens[at].at, usize::MAX, 1, format!("|{TIMES}("));
             self.push(tokens[end - 1].end(), usize::MAX - tokens[at + 1].at, 0, ")".to_owned());
         }
+    }
+
+    /// `[a:b]` becomes `|slice(a, b))`, if it is of that kind.
+    fn slice(&mut self, tokens: &[Token], open: usize) -> bool {
+        let mut colons = Vec::new();
+        let mut end = open + 1;
+        loop {
+            end = forward(tokens, end, |token| token.is_sign(":"));
+            match tokens.get(end) {
+                Some(token) if token.is_sign(":") => colons.push(end),
+                Some(token) if token.is_sign("]") && !colons.is_empty() => break,
+                _ => return false,
+            }
+            end += 1;
+        }
+        // What is left out is none.
+        let value = |at: usize| if colons.contains(&(at + 1)) || at + 1 == end { "none" } else { "" };
+        self.push(tokens[open].at, usize::MAX, 1, format!("|{SLICE}({}", value(open)));
+        for &colon in &colons {
+            self.push(tokens[colon].at, usize::MAX, 1, format!(",{}", value(colon)));
+        }
+        self.push(tokens[end].at, usize::MAX, 1, "))".to_owned());
+        true
     }
 
     fn text(&mut self, tokens: &[Token], start: usize, end: usize) {

@@ -61,7 +61,7 @@ TEXT_CALL = {
         {**CALL["tool_calls"][0], "function": {"name": "weather", "arguments": '{"place": "Köln", "days": 2}'}}
     ],
 }
-RESULT = {"role": "tool", "name": "weather", "tool_call_id": "abcdefghi", "content": '{"sky": "grey"}'}
+RESULT = {"role": "tool", "content": '{"sky": "grey"}', "name": "weather", "tool_call_id": "abcdefghi"}
 PARTS = {"role": "user", "content": [{"type": "text", "text": "Look"}, {"type": "text", "text": "here."}]}
 THOUGHT = {"role": "assistant", "content": "Done.", "reasoning_content": "It is easy."}
 
