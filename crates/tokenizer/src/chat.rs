@@ -25,6 +25,9 @@ pub use error::Error;
 /// No template is longer, in bytes. (The longest of the published ones have 17 thousand.)
 pub const MAX_TEMPLATE: usize = 1 << 18;
 
+/// No line of a template is longer, in bytes, and it has no more lines: the engine's parser counts so far.
+const MAX_LINE: usize = u16::MAX as usize;
+
 /// No prompt is longer, in bytes.
 pub const MAX_PROMPT: usize = 1 << 26;
 
@@ -57,12 +60,18 @@ impl ChatTemplate {
         }
         let mut engine = engine::environment(MAX_STEPS);
         let mut read = |source: String| {
+            let longest = source.split('\n').map(str::len).max().unwrap_or(0);
+            let bytes = longest.max(source.matches('\n').count());
+            if bytes >= MAX_LINE {
+                return Err(Error::LongLine { bytes, limit: MAX_LINE });
+            }
             let syntax = |error: minijinja::Error| Error::Syntax {
                 line: error.line().unwrap_or(0),
                 source: Box::new(error),
             };
             engine.add_template_owned(NAME, source).map_err(syntax)
         };
+        rewrite::check_chains(source)?;
         // Once as it is, so that only what is well-formed is rewritten.
         let plain = rewrite::without_generation(source);
         read(plain.clone().into_owned())?;

@@ -122,3 +122,195 @@ fn published_templates_render_as_transformers_renders_them() {
     eprintln!("{} of {count} agree", count - differences.len());
     assert!(differences.is_empty());
 }
+
+fn render(source: &str) -> Result<String, Error> {
+    let conversation = Conversation {
+        messages: vec![Message::new("user", "Hello"), Message::new("assistant", "Yes?")],
+        add_generation_prompt: true,
+        ..Conversation::default()
+    };
+    ChatTemplate::new(source)?.render(&conversation)
+}
+
+/// A name of the kind of error.
+fn kind(result: Result<String, Error>) -> &'static str {
+    match result {
+        Ok(_) => "fine",
+        Err(Error::TooLarge { .. }) => "too large",
+        Err(Error::LongLine { .. }) => "long line",
+        Err(Error::Syntax { .. }) => "syntax",
+        Err(Error::Reserved { .. }) => "reserved",
+        Err(Error::Unsupported { .. }) => "unsupported",
+        Err(Error::Raised { .. }) => "raised",
+        Err(Error::Render { .. }) => "render",
+        Err(Error::NoClock) => "no clock",
+        Err(Error::Steps { .. }) => "steps",
+        Err(Error::Work { .. }) => "work",
+        Err(Error::Depth { .. }) => "depth",
+        Err(Error::Output { .. }) => "output",
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn templates_that_would_not_end_or_not_fit_are_stopped() {
+    let doubling = "{% set x.y = x.y ~ x.y %}".repeat(60);
+    let adding = "{% set x.y = x.y + x.y %}".repeat(60);
+    let grown = "{% set x = namespace(y='0123456789' * 1000000) %}";
+    let often = |what: &str| {
+        format!(
+            "{grown}{{% for i in range(100000) %}}{{% for j in range(100) %}}{what}{{% endfor %}}{{% endfor %}}"
+        )
+    };
+    let cases = [
+        ("a".repeat(MAX_TEMPLATE + 1), "too large"),
+        ("{% for i in [1] %}\n".repeat(10_000), "syntax"),
+        ("{{ ".to_owned() + &"(".repeat(60_000), "syntax"),
+        ("{{ ".to_owned() + &"a[0] ".repeat(40_000), "unsupported"),
+        ("{{ a".to_owned() + &"[0]".repeat(80_000) + " }}", "unsupported"),
+        ("{{ 1".to_owned() + &" + 1".repeat(60_000) + " }}", "unsupported"),
+        ("{{ a".to_owned() + &"|upper".repeat(40_000) + " }}", "unsupported"),
+        ("{{ 'a'".to_owned() + &"|upper".repeat(390) + " }}", "fine"),
+        ("{{ 1".to_owned() + &" ~ 1".repeat(390) + " }}", "fine"),
+        ("{{ a".to_owned() + &"[0]".repeat(60) + " }}", "render"),
+        ("{{ 1".to_owned() + &" if 1 else 1".repeat(190) + " }}", "fine"),
+        ("{{ ".to_owned() + &"not ".repeat(10_000) + "1 }}", "unsupported"),
+        ("{% if 1 %}".to_owned() + &"{% elif 1 %}".repeat(10_000) + "{% endif %}", "unsupported"),
+        ("{% if 1 %}".to_owned() + &"{% elif 1 %}".repeat(390) + "{% endif %}", "fine"),
+        ("{% if 1 %}{% elif 1 %}{% endif %}\n".repeat(2000), "fine"),
+        ("{{ a".to_owned() + &".b".repeat(100_000) + " }}", "unsupported"),
+        ("{#".repeat(100_000), "long line"),
+        ("{#\n".repeat(50_000), "syntax"),
+        ("\n".repeat(60_000), "unsupported"),
+        ("a\n".repeat(100_000), "long line"),
+        ("{".repeat(200_000), "long line"),
+        ("{%raw%}".to_owned() + &"{%\n".repeat(50_000), "syntax"),
+        ("{{ '\\".to_owned() + "ü", "syntax"),
+        ("{{ __selvedge_budget }}".to_owned(), "reserved"),
+        ("{% include 'chat' %}".to_owned(), "unsupported"),
+        ("{% extends 'chat' %}".to_owned(), "unsupported"),
+        ("{% import 'chat' as x %}".to_owned(), "unsupported"),
+        ("{% from 'chat' import x %}".to_owned(), "unsupported"),
+        ("{% block a %}{{ self.a() }}{% endblock %}".to_owned(), "unsupported"),
+        ("{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}".to_owned(), "render"),
+        ("{% macro a(x) %}{{ a(x ~ x) }}{% endmacro %}{{ a('0123456789') }}".to_owned(), "work"),
+        (
+            "{% macro a(x) %}{{ caller }}{% call a(x ~ x) %}{% endcall %}{% endmacro %}{{ a('0123456789') }}"
+                .to_owned(),
+            "work",
+        ),
+        (format!("{{% set x = namespace(y='ab') %}}{doubling}"), "work"),
+        (format!("{{% set x = namespace(y=[1]) %}}{adding}"), "work"),
+        ("{{ 'ab' * 10000000000 }}".to_owned(), "work"),
+        ("{{ [1, 2] * 10000000000 }}".to_owned(), "work"),
+        ("{{ 3 ** 2 * 'ab' * 10000000000 }}".to_owned(), "render"),
+        (
+            "{% set a = range(100000) | list %}{{ (a + a) | map('string') | join(a | join) }}".to_owned(),
+            "work",
+        ),
+        (
+            "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}".to_owned(),
+            "steps",
+        ),
+        (
+            "{% for i in range(100000) %}{% for j in range(100) %}{{ '".to_owned()
+                + &"x".repeat(1000)
+                + "' }}{% endfor %}{% endfor %}",
+            "work",
+        ),
+        (
+            "{% for i in range(100000) %}{% for j in range(100) %}".to_owned()
+                + &"x".repeat(1000)
+                + "{% endfor %}{% endfor %}",
+            "work",
+        ),
+        (" ".repeat(5000), "unsupported"),
+        (often("{% if x.y[1:] %}{% endif %}"), "work"),
+        (often("{% if x.y[5] %}{% endif %}"), "work"),
+        (often("{% if x.y | upper %}{% endif %}"), "work"),
+        (often("{% if x.y is upper %}{% endif %}"), "work"),
+        (often("{% if x.y.upper() %}{% endif %}"), "work"),
+        (often("{% if x.y == x.y %}{% endif %}"), "work"),
+        (often("{% if 'z' in x.y %}{% endif %}"), "work"),
+        (often("{% for c in x.y %}{% break %}{% endfor %}"), "work"),
+        (often("{% if x.y | list %}{% endif %}"), "work"),
+        (often("{% if x.y.split('0') %}{% endif %}"), "work"),
+        (often("{% set z = namespace(z=x.y | string) %}"), "work"),
+        ("{% set x = namespace() %}{% set x.x = x %}{{ x }}".to_owned(), "depth"),
+        ("{% set x = namespace() %}{% set x.x = x %}{{ x | tojson }}".to_owned(), "depth"),
+        ("{% set x = namespace() %}{% set x.x = x %}{{ x == x }}".to_owned(), "depth"),
+        (
+            "{% set x = namespace(y=1) %}{% for i in range(9000) %}{% set x.y = [x.y] %}{% endfor %}"
+                .to_owned(),
+            "depth",
+        ),
+        ("{{ strftime_now('%Y') }}".to_owned(), "no clock"),
+        ("{{ none.x }}".to_owned(), "fine"),
+        ("{{ 'a' % 2 }}".to_owned(), "render"),
+        ("{{ 1 // 0 }}{{ 1 / 0 }}".to_owned(), "render"),
+        ("{{ 9223372036854775807 * 9223372036854775807 }}".to_owned(), "render"),
+    ];
+    let mut wrong = Vec::new();
+    for (source, expected) in cases {
+        let start = Instant::now();
+        let found = kind(render(&source));
+        let head: String = source.chars().take(200).collect();
+        if found != expected || start.elapsed() > Duration::from_secs(20) {
+            wrong.push(format!("{found} instead of {expected} after {:?}: {head}", start.elapsed()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn damaged_templates_never_panic() {
+    let goldens: Goldens =
+        serde_json::from_slice(&fs::read(folder().join("expected.json")).unwrap()).unwrap();
+    let conversation = goldens.conversations["call"].conversation();
+    let read = |source: &str| {
+        if let Ok(template) = ChatTemplate::new(source) {
+            let _ = template.render(&conversation);
+        }
+    };
+    for case in &goldens.templates {
+        let source = fs::read_to_string(folder().join(&case.template)).unwrap();
+        for at in (0..source.len()).filter(|&at| source.is_char_boundary(at)) {
+            read(&source[..at]);
+            let next = source[at..].chars().next().unwrap().len_utf8();
+            for other in ["", "{", "'", "[", "*"] {
+                read(&format!("{}{other}{}", &source[..at], &source[at + next..]));
+            }
+        }
+    }
+}
+
+#[test]
+fn messages_come_from_json_and_say_what_is_missing() {
+    let message: Message = r#"{"role": "user", "content": "Hi", "name": "Ann"}"#.parse().unwrap();
+    assert_eq!(message.role, "user");
+    assert_eq!(message.fields[0].0, "name");
+    for (text, part) in [
+        ("{", "not JSON"),
+        ("[]", "\"role\""),
+        (r#"{"role": 3, "content": ""}"#, "\"role\""),
+        (r#"{"role": "user", "content": 3}"#, "\"content\""),
+    ] {
+        let error = text.parse::<Message>().unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Expressions of all operators in any order: whatever they come to, it is no panic.
+    #[test]
+    fn any_expression_is_a_text_or_an_error(words in prop::collection::vec(prop::sample::select(vec![
+        "1", "2", "'a'", "'bc'", "[1, 2]", "{'a': 1}", "messages", "none", "true", "range(3)",
+        "+", "-", "*", "/", "//", "%", "**", "~", "==", "<", "in", "not", "and", "or", "is", "if", "else",
+        "(", ")", "[", "]", "[0]", "[1:]", "[::-1]", ".role", "|upper", "|list", "|first", "|join('-')", "|length",
+        "|tojson", "|int", "string", "defined", ",", ":",
+    ]), 1..10)) {
+        let _ = render(&format!("{{{{ {} }}}}", words.join(" ")));
+    }
+}

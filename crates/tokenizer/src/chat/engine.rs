@@ -11,8 +11,8 @@ use super::{methods, python, rewrite};
 /// The variable that holds the time; templates cannot name it.
 pub(super) const NOW: &str = "__selvedge_now";
 
-/// Macros and loops nest at most this deep.
-const MAX_RECURSION: usize = 64;
+/// Macros and loops nest at most this deep; a call counts as four or more.
+const MAX_RECURSION: usize = 200;
 
 /// An engine without templates.
 pub(super) fn environment(steps: u64) -> Environment<'static> {
@@ -38,7 +38,16 @@ pub(super) fn environment(steps: u64) -> Environment<'static> {
 }
 
 fn add_filters(env: &mut Environment<'static>) {
-    env.add_filter(rewrite::GUARD, |state: &State, value: Value| charge_value(state, &value).map(|()| value));
+    env.add_filter(rewrite::GUARD, |state: &State, value: Value| {
+        charge_value(state, &value)?;
+        if value.kind() != ValueKind::Iterable {
+            return Ok::<_, Error>(value);
+        }
+        // Made now: sums of sums that are made when they are read would be read through all of them.
+        let items: Vec<Value> = value.try_iter()?.collect();
+        charge(state, items.len().saturating_mul(size_of::<Value>()))?;
+        Ok(Value::from(items))
+    });
     env.add_filter(rewrite::SPREAD, spread);
     env.add_filter(rewrite::ITEMS, |state: &State, value: Value| match value.kind() {
         ValueKind::None => Err(Error::new(ErrorKind::InvalidOperation, "none has no items")),

@@ -14,6 +14,16 @@ pub enum Error {
         /// Most bytes read.
         limit: usize,
     },
+    /// A line longer than any of a real template, or as many lines.
+    #[error(
+        "a line of {bytes} bytes, or that many lines, are too many for a chat template: the limit is {limit}"
+    )]
+    LongLine {
+        /// Length found.
+        bytes: usize,
+        /// Longest line read.
+        limit: usize,
+    },
     /// Not a Jinja template, or one of a dialect that is not known here.
     #[error("the chat template is malformed at line {line}")]
     Syntax {

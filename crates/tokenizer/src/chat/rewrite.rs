@@ -48,8 +48,9 @@ const FREE_TEXT: usize = 64;
 /// No text between tags has more blanks and nothing else.
 const MAX_BLANKS: usize = 4096;
 
-/// No tag has more operators and brackets, since each copies what those before it made.
-const MAX_OPERATORS: usize = 1000;
+/// No tag has a longer chain of operators, filters, attributes and calls: the engine goes down it by recursion, and each
+/// operator copies what those before it made.
+const MAX_CHAIN: usize = 400;
 
 /// Filters that make text of a text; others may make a list of its characters.
 const OF_TEXT: [&str; 22] = [
@@ -99,6 +100,43 @@ pub(super) fn without_generation(source: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Refuses tags, and sequences of `elif`, that are too long a chain for the engine.
+pub(super) fn check_chains(source: &str) -> Result<(), Error> {
+    // How many `elif` each open `if` has, and all of them.
+    let (mut open, mut branches) = (Vec::new(), 0);
+    for piece in pieces(source) {
+        let Piece::Tag { range, block, tokens } = piece else { continue };
+        match tokens.first().map_or("", |token| token.text) {
+            "if" if block => open.push(0),
+            "endif" if block => branches -= open.pop().unwrap_or(0),
+            "elif" if block => {
+                branches += 1;
+                match open.last_mut() {
+                    Some(own) => *own += 1,
+                    None => open.push(1),
+                }
+                if branches > MAX_CHAIN {
+                    return Err(unsupported(source, range.start, format!("{branches} branches with elif")));
+                }
+            }
+            _ => {}
+        }
+        let links = |at: &usize| {
+            let token = &tokens[*at];
+            operates(token)
+                || token.kind == Kind::Word && is_keyword(token.text)
+                || token.is_sign("|")
+                || token.is_sign(".")
+                || opens(token) && *at > 0 && ends_operand(&tokens[at - 1])
+        };
+        let links = (0..tokens.len()).filter(links).count();
+        if links > MAX_CHAIN {
+            return Err(unsupported(source, range.start, format!("{links} operators and calls in one tag")));
+        }
+    }
+    Ok(())
+}
+
 /// The changed source, of a source that the engine's parser has accepted.
 pub(super) fn rewrite(source: &str) -> Result<String, Error> {
     let mut out = String::with_capacity(source.len() * 2);
@@ -122,14 +160,6 @@ pub(super) fn rewrite(source: &str) -> Result<String, Error> {
                 let word = if block { tokens.first().map_or("", |token| token.text) } else { "" };
                 if matches!(word, "include" | "import" | "from" | "extends" | "block") {
                     return Err(unsupported(source, range.start, format!("the statement `{word}`")));
-                }
-                let operators = tokens.iter().filter(|token| operates(token) || token.is_sign("[")).count();
-                if operators > MAX_OPERATORS {
-                    return Err(unsupported(
-                        source,
-                        range.start,
-                        format!("{operators} operators and lists in one tag"),
-                    ));
                 }
                 let mut edits = Edits::default();
                 edits.of_tag(&tokens, word);
