@@ -80,6 +80,12 @@ impl<'a> Generator<'a> {
         self.position = 0;
     }
 
+    /// Forgets all but the first `position` tokens; the next one follows them. Those that are kept are not computed again:
+    /// logits have the bits that the shorter sequence alone would give. Positions beyond the end change nothing.
+    pub fn truncate(&mut self, position: usize) {
+        self.position = self.position.min(position);
+    }
+
     /// Appends `tokens` and returns the logits (V) that follow the last one.
     ///
     /// # Errors
