@@ -12,32 +12,24 @@ use selvedge_tokenizer::Tokenizer;
 use selvedge_train::settings::Dtype;
 
 use crate::INTERRUPTED;
-use crate::args::{DtypeArg, GenerateArgs, WeightForm};
+use crate::args::{DtypeArg, GenerateArgs};
 use crate::published::Published;
 use crate::run_folder::{open, parameters};
 
 pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<ExitCode> {
     let isa: Isa = args.resources.isa.parse()?;
     // Before a model is read for nothing.
-    let how = (args.sampling(), StopStrings::new(args.stop.clone())?);
+    let how = (args.sampling.settings(), StopStrings::new(args.sampling.stop.clone())?);
     how.0.validate()?;
     let mut cx = Context::new(Team::new(args.resources.threads())?, isa);
     if let Some(path) = &args.model {
         let published = Published::open(path, args.context as usize)?;
         let dtype: Dtype = args.dtype.unwrap_or(DtypeArg::F32).into();
         cx = cx.with_precision(dtype.into());
-        let model = published.model()?;
         let edges = Edges { before: published.tokenizer.prefix().to_vec(), ends: published.ends.clone() };
-        let own = match args.weights {
-            WeightForm::Trained => published.weights(&mut cx)?,
-            _ => None,
-        };
-        let params = if own.is_some() { Vec::new() } else { published.parameters()? };
-        let mut generator = match own {
-            Some(weights) => Generator::with_weights(&cx, &*model, weights),
-            None => Generator::with_storage(&mut cx, &*model, &params, args.weights.into()),
-        };
-        return print_text(args, &mut cx, &mut generator, &published.tokenizer, &edges, how, cancel);
+        return published.with_generator(&mut cx, args.weights, |cx, generator| {
+            print_text(args, cx, generator, &published.tokenizer, &edges, how, cancel)
+        });
     }
     let (folder, loaded) = open(args.run.as_deref())?;
     let file = folder.read()?;
@@ -115,10 +107,7 @@ pub(crate) fn continue_text(
         // Something must come before the first token.
         ids.push(tokenizer.end_of_text());
     }
-    // Models may have rows that no token has, of which there would be no text.
-    let mut sampling = sampling.clone();
-    let missing = (0..generator.vocab() as u32).filter(|&id| tokenizer.token_bytes(id).is_none());
-    sampling.logit_bias.extend(missing.map(|id| (id, f32::NEG_INFINITY)));
+    let sampling = without_missing(sampling.clone(), tokenizer, generator.vocab());
     let mut sampler = Sampler::new(sampling, generator.vocab())?;
     sampler.prompt(&ids)?;
     let context = generator.context();
@@ -149,6 +138,13 @@ pub(crate) fn continue_text(
     text.clear();
     decoder.finish(&mut text);
     show(&text).map(|_| ())
+}
+
+/// The settings without the rows that no token has, which models may have, and of which there would be no text.
+pub(crate) fn without_missing(mut sampling: Sampling, tokenizer: &Tokenizer, vocab: usize) -> Sampling {
+    let missing = (0..vocab as u32).filter(|&id| tokenizer.token_bytes(id).is_none());
+    sampling.logit_bias.extend(missing.map(|id| (id, f32::NEG_INFINITY)));
+    sampling
 }
 
 #[cfg(test)]

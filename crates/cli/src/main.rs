@@ -1,6 +1,7 @@
 //! The `selvedge` binary: arguments and wiring only; all that computes lives in the crates it calls.
 
 mod args;
+mod chat;
 mod check;
 mod eval;
 mod generate;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Train(args) => train::run(*args, &cancel),
         Command::Generate(args) => generate::run(&args, &cancel),
+        Command::Chat(args) => chat::run(&args, &cancel),
         Command::Eval(args) => eval::run(&args, &cancel),
         Command::Inspect(args) => inspect::run(&args),
         Command::Check(args) => check::run(&args, &cancel),

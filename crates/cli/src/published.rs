@@ -1,15 +1,19 @@
 //! Models that others have published: GGUF files and Hugging Face folders, with their tokenizers.
 
-use std::path::{Path, PathBuf};
+mod chat_template;
+
+use std::path::Path;
 
 use anyhow::Context as _;
 use selvedge_model::gguf::{self, KeyError, optional};
-use selvedge_model::{Arch, Architecture, Config, Weights, build, hf};
+use selvedge_model::{Arch, Architecture, Config, Generator, Weights, build, hf};
 use selvedge_tensor::Context;
 use selvedge_tokenizer::{GgufVocabulary, Tokenizer};
 use serde_json::Value;
 
+use crate::args::WeightForm;
 use crate::memory;
+pub(crate) use chat_template::ChatFormat;
 
 /// A published model as it lies on disk, checked.
 pub(crate) struct Published {
@@ -80,30 +84,45 @@ impl Published {
 
     /// The weights as they are kept in the file, if that is how they are computed with; else [`Published::parameters`]
     /// are to be packed.
-    pub(crate) fn weights(&self, cx: &mut Context) -> anyhow::Result<Option<Weights<'static, f32>>> {
+    fn weights(&self, cx: &mut Context) -> anyhow::Result<Option<Weights<'static, f32>>> {
         match &self.source {
             Source::Gguf(model) => Ok(Some(model.weights(cx)?)),
             Source::HuggingFace(_) => Ok(None),
         }
+    }
+
+    /// Calls `then` with a generator over the weights in a form.
+    pub(crate) fn with_generator<T>(
+        &self,
+        cx: &mut Context,
+        form: WeightForm,
+        then: impl FnOnce(&mut Context, &mut Generator<'_>) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let model = self.model()?;
+        let own = if form == WeightForm::Trained { self.weights(cx)? } else { None };
+        let params = if own.is_some() { Vec::new() } else { self.parameters()? };
+        let mut generator = match own {
+            Some(weights) => Generator::with_weights(cx, &*model, weights),
+            None => Generator::with_storage(cx, &*model, &params, form.into()),
+        };
+        then(cx, &mut generator)
     }
 }
 
 /// Most bytes of a file of JSON; tokenizers that are published have up to 35 MB.
 const LONGEST: u64 = 64 << 20;
 
+/// Reads a file of a folder.
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let cannot = || format!("cannot read {}", path.display());
+    // A pipe would wait for its other end, and something huge is no tokenizer.
+    let about = std::fs::metadata(path).with_context(cannot)?;
+    anyhow::ensure!(about.is_file() && about.len() <= LONGEST, "{}: it is no file, or too long", cannot());
+    std::fs::read(path).with_context(cannot)
+}
+
 /// The tokenizer of a folder: `tokenizer.json`, and which token ends a text by `tokenizer_config.json`.
 fn folder_tokenizer(folder: &Path) -> anyhow::Result<Tokenizer> {
-    let read = |path: &PathBuf| {
-        let cannot = || format!("cannot read {}", path.display());
-        // A pipe would wait for its other end, and something huge is no tokenizer.
-        let about = std::fs::metadata(path).with_context(cannot)?;
-        anyhow::ensure!(
-            about.is_file() && about.len() <= LONGEST,
-            "{}: it is no file, or too long",
-            cannot()
-        );
-        std::fs::read(path).with_context(cannot)
-    };
     let path = folder.join("tokenizer.json");
     let json = read(&path)?;
     let about = folder.join("tokenizer_config.json");

@@ -80,6 +80,11 @@ impl<'a> Generator<'a> {
         self.position = 0;
     }
 
+    /// The logits (V) that [`Generator::feed`] returned last; zeros before that.
+    pub fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
     /// Forgets all but the first `position` tokens; the next one follows them. Those that are kept are not computed again:
     /// logits have the bits that the shorter sequence alone would give. Positions beyond the end change nothing.
     pub fn truncate(&mut self, position: usize) {

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bad_run;
+mod chat;
 mod disk;
 mod instruments;
 mod kill;
@@ -13,3 +14,4 @@ mod output;
 mod signals;
 mod support;
 mod threads;
+mod tiny;
