@@ -43,11 +43,8 @@ impl Input {
         }
         // Where answers go into a file, prompts do not.
         let behavior = if io::stdout().is_terminal() { Behavior::Stdio } else { Behavior::PreferTerm };
-        let config = Config::builder()
-            .max_history_size(REMEMBERED)?
-            .auto_add_history(true)
-            .history_ignore_space(true)
-            .behavior(behavior);
+        let config =
+            Config::builder().max_history_size(REMEMBERED)?.auto_add_history(true).behavior(behavior);
         let mut editor =
             DefaultEditor::with_config(config.build()).context("cannot read from the terminal")?;
         if let Some(path) = history.filter(|path| path.exists()) {

@@ -49,7 +49,8 @@ impl Lines {
         if self.state == State::Block {
             let end = line.trim_end().strip_suffix(QUOTES);
             let rest = end.unwrap_or(line);
-            if !self.text.is_empty() && !(end.is_some() && rest.trim().is_empty()) {
+            let is_only_end = end.is_some() && rest.trim().is_empty();
+            if !self.text.is_empty() && !is_only_end {
                 self.text.push('\n');
             }
             self.text.push_str(rest.trim_end_matches(['\r']));

@@ -66,7 +66,8 @@ fn answers(messages: &[Message]) -> String {
 
 fn chat(home: &Home, model: &Path, flags: &str, input: &str) -> Ended {
     fs::write(home.path("input"), input).unwrap();
-    let command = home.command(["chat", model.to_str().unwrap(), "--temperature", "0"].into_iter().chain(words(flags)));
+    let command =
+        home.command(["chat", model.to_str().unwrap(), "--temperature", "0"].into_iter().chain(words(flags)));
     Running::start_with(command, File::open(home.path("input")).unwrap()).end()
 }
 
@@ -79,9 +80,14 @@ fn a_conversation_through_a_pipe_is_what_the_model_says() {
     assert_eq!(want.iter().filter(|message| message.role == "assistant").count(), 4);
     for model in [tiny.folder(), tiny.file()] {
         for more in ["--threads 1", "--threads 3"] {
-            let ended = chat(&home, &model, &format!("--system Short --max-tokens 12 {more}"), input).success();
+            let ended =
+                chat(&home, &model, &format!("--system Short --max-tokens 12 {more}"), input).success();
             assert_eq!(ended.stdout, answers(&want), "{ended:#?}");
-            assert_eq!(ended.stderr.lines().filter(|line| line.contains(" a second")).count(), 4, "{ended:#?}");
+            assert_eq!(
+                ended.stderr.lines().filter(|line| line.contains(" a second")).count(),
+                4,
+                "{ended:#?}"
+            );
         }
     }
     // Only what is new is read: the last prompt is longer than what was read for it.
@@ -114,7 +120,8 @@ fn commands_change_and_save_the_conversation() {
     let input = "Hi\n/help\n/nonsense\n/system Be brief\nOne\nTwo\n/save talk.json\n/save talk.json\n/save line.jsonl\n\
                  /reset\nOne\n/save! talk.json\n/save\n/save no/where.json\n/clear\n/quit\nnever read\n";
     let ended = chat(&home, &tiny.file(), "--max-tokens 5", input).success();
-    let (first, both) = (converse(&tiny, None, &["Hi"], 5), converse(&tiny, Some("Be brief"), &["One", "Two"], 5));
+    let (first, both) =
+        (converse(&tiny, None, &["Hi"], 5), converse(&tiny, Some("Be brief"), &["One", "Two"], 5));
     let again = converse(&tiny, Some("Be brief"), &["One"], 5);
     assert_eq!(ended.stdout, [answers(&first), answers(&both), answers(&again)].concat(), "{ended:#?}");
     for part in [
@@ -148,7 +155,11 @@ fn what_gets_no_answer_is_said_and_the_conversation_goes_on() {
     assert!(ended.stderr.contains("the chat template refuses the conversation: not this"), "{ended:#?}");
     // An answer that fills the context is shown as far as it goes.
     let ended = chat(&home, &tiny.file(), "--context 48", "Hi\nHi\n/reset\nHi\n").success();
-    assert_eq!(ended.stderr.matches("the context of 48 tokens is full: /reset begins anew").count(), 2, "{ended:#?}");
+    assert_eq!(
+        ended.stderr.matches("the context of 48 tokens is full: /reset begins anew").count(),
+        2,
+        "{ended:#?}"
+    );
     assert_eq!(ended.stderr.matches("no answer: ").count(), 1, "{ended:#?}");
     let (first, second) = ended.stdout.split_at(ended.stdout.len() / 2);
     assert_eq!(first, second);
@@ -200,7 +211,8 @@ fn templates_come_from_the_model_or_a_file() {
     about(serde_json::json!([named("tool_use", "{{ 1"), named("default", TEMPLATE)]));
     assert_eq!(chat(&home, &folder, "--max-tokens 5", "Hi\n").success().stdout, want);
     about(serde_json::json!([named("a", TEMPLATE), named("b", TEMPLATE)]));
-    chat(&home, &folder, "", "Hi\n").refused(&["tokenizer_config.json", "none of the templates is named `default`"]);
+    chat(&home, &folder, "", "Hi\n")
+        .refused(&["tokenizer_config.json", "none of the templates is named `default`"]);
     fs::write(folder.join("chat_template.jinja"), TEMPLATE).unwrap();
     assert_eq!(chat(&home, &folder, "--max-tokens 5", "Hi\n").success().stdout, want);
 }

@@ -150,9 +150,11 @@ impl Tiny {
         for slot in layout.slots() {
             let values = &self.params[slot.span.range()];
             let (rows, columns) = (slot.span.rows, slot.span.cols);
-            let name = slot.name.strip_prefix("block.").map_or(slot.name.clone(), |rest| format!("blk.{rest}"));
+            let name =
+                slot.name.strip_prefix("block.").map_or(slot.name.clone(), |rest| format!("blk.{rest}"));
             let mut add = |name: String, values: &[f32]| {
-                let shape = if slot.decay { vec![values.len() / columns, columns] } else { vec![values.len()] };
+                let shape =
+                    if slot.decay { vec![values.len() / columns, columns] } else { vec![values.len()] };
                 all.push((name, shape, values.to_vec()));
             };
             if name.contains(".qkv.") {
