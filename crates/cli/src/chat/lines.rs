@@ -77,7 +77,7 @@ impl Lines {
         match state {
             State::Empty => None,
             State::Continued => Some(Whole::Line(text)),
-            State::Block => Some(Whole::Block(text.trim_end().to_owned())),
+            State::Block => Some(Whole::Block(text)),
         }
     }
 

@@ -154,9 +154,9 @@ fn what_gets_no_answer_is_said_and_the_conversation_goes_on() {
     assert!(ended.stderr.contains("there is room for 300: /reset begins anew"), "{ended:#?}");
     assert!(ended.stderr.contains("the chat template refuses the conversation: not this"), "{ended:#?}");
     // An answer that fills the context is shown as far as it goes.
-    let ended = chat(&home, &tiny.file(), "--context 48", "Hi\nHi\n/reset\nHi\n").success();
+    let ended = chat(&home, &tiny.file(), "--context 40", "Hi\nHi\n/reset\nHi\n").success();
     assert_eq!(
-        ended.stderr.matches("the context of 48 tokens is full: /reset begins anew").count(),
+        ended.stderr.matches("the context of 40 tokens is full: /reset begins anew").count(),
         2,
         "{ended:#?}"
     );
