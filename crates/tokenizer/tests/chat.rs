@@ -246,6 +246,8 @@ fn templates_that_would_not_end_or_not_fit_are_stopped() {
         ),
         ("{{ strftime_now('%Y') }}".to_owned(), "no clock"),
         ("{{ none.x }}".to_owned(), "fine"),
+        ("{{ 3 is divisibleby(0) }}".to_owned(), "render"),
+        ("{{ [][::-1] }}{{ 4 is divisibleby(2) }}".to_owned(), "fine"),
         ("{{ 'a' % 2 }}".to_owned(), "render"),
         ("{{ 1 // 0 }}{{ 1 / 0 }}".to_owned(), "render"),
         ("{{ 9223372036854775807 * 9223372036854775807 }}".to_owned(), "render"),
@@ -306,11 +308,17 @@ proptest! {
     /// Expressions of all operators in any order: whatever they come to, it is no panic.
     #[test]
     fn any_expression_is_a_text_or_an_error(words in prop::collection::vec(prop::sample::select(vec![
-        "1", "2", "'a'", "'bc'", "[1, 2]", "{'a': 1}", "messages", "none", "true", "range(3)",
+"0", "1", "2", "9223372036854775807", "170141183460469231731687303715884105727", "1e308", "1.5", "'a'", "'bc'",
+        "''", "[]", "[1, 2]", "{'a': 1}", "messages", "none", "true", "range(3)", "missing",
         "+", "-", "*", "/", "//", "%", "**", "~", "==", "<", "in", "not", "and", "or", "is", "if", "else",
-        "(", ")", "[", "]", "[0]", "[1:]", "[::-1]", ".role", "|upper", "|list", "|first", "|join('-')", "|length",
-        "|tojson", "|int", "string", "defined", ",", ":",
-    ]), 1..10)) {
+        "(", ")", "[", "]", "[0]", "[-1]", "[1:]", "[::-1]", "[::9223372036854775807]", "[-9223372036854775807:]",
+        ".role", ".upper()", ".split('')", ".split()", ".items()", ".get('a')", ".format(1)", ".title()", ".join(messages)",
+        "|upper", "|list", "|first", "|last", "|join('-')", "|length", "|tojson", "|tojson(indent=2)", "|int", "|float",
+        "|round", "|round(99999)", "|abs", "|sum", "|min", "|max", "|sort", "|sort(attribute='role')", "|unique", "|reverse",
+        "|dictsort", "|items", "|trim", "|map('upper')", "|map(attribute='role')", "|selectattr('role')",
+        "|groupby('role')", "|indent(3)", "|default(1)", "|replace('', 'b')", "|string", "|attr('a')", "|batch(0)",
+        "|slice(0)", "string", "defined", "divisibleby(0)", "odd", "iterable", "eq(1)", "in([1])", ",", ":",
+    ]), 1..12)) {
         let _ = render(&format!("{{{{ {} }}}}", words.join(" ")));
     }
 }

@@ -273,6 +273,11 @@ fn add_tests(env: &mut Environment<'static>) {
             ValueKind::Seq | ValueKind::Map | ValueKind::String | ValueKind::Iterable | ValueKind::Undefined
         )
     });
+    // The engine's own divides by nothing.
+    env.add_test("divisibleby", |value: i64, divisor: i64| {
+        let zero = || Error::new(ErrorKind::InvalidOperation, "a division by zero");
+        value.checked_rem(divisor).map(|rest| rest == 0).ok_or_else(zero)
+    });
     env.add_test("number", |value: Value| matches!(value.kind(), ValueKind::Number | ValueKind::Bool));
 }
 
