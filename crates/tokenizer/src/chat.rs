@@ -7,6 +7,7 @@
 mod budget;
 mod clock;
 mod conversation;
+mod edits;
 mod engine;
 mod error;
 mod lex;

@@ -246,6 +246,12 @@ fn templates_that_would_not_end_or_not_fit_are_stopped() {
         ),
         ("{{ strftime_now('%Y') }}".to_owned(), "no clock"),
         ("{{ none.x }}".to_owned(), "fine"),
+        // Keywords are variables for the engine, where a value should be.
+        ("{{ 9223372036854775807 * not |selectattr('role') }}".to_owned(), "unsupported"),
+        ("{% set else = 'ab' %}{{ else ~ else }}".to_owned(), "unsupported"),
+        ("{{ messages[0].in ~ 1 }}".to_owned(), "unsupported"),
+        ("{{ [in, 1 + if] }}".to_owned(), "unsupported"),
+        ("{{ 1 not in [2] and not (1 is not in [1]) or 'a' if not 0 else not 1 }}".to_owned(), "fine"),
         ("{{ 3 is divisibleby(0) }}".to_owned(), "render"),
         ("{{ [][::-1] }}{{ 4 is divisibleby(2) }}".to_owned(), "fine"),
         ("{{ 'a' % 2 }}".to_owned(), "render"),
