@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Train(Box<TrainArgs>),
     /// Continue a text with a trained model
     Generate(GenerateArgs),
+    /// Talk with a published model
+    Chat(ChatArgs),
     /// How good a model is: loss on held-out text, perplexity of any text, questions answered by likelihood
     Eval(EvalArgs),
     /// Make questions for `eval` from a text that a model has not seen
@@ -296,6 +298,26 @@ pub(crate) struct GenerateArgs {
     /// Tokens to generate at most
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub(crate) tokens: usize,
+    /// Texts to write, side by side; each has a seed of its own, from --seed on
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) count: u32,
+    /// How keys and values of earlier positions are kept [default: what products are computed in]
+    #[arg(long, value_name = "TYPE", value_enum)]
+    pub(crate) cache: Option<CacheArg>,
+    /// How weights are kept: as trained, or rounded to 4 to 8 bits each, which takes less memory
+    #[arg(long, value_name = "FORM", value_enum, default_value_t = WeightForm::Trained)]
+    pub(crate) weights: WeightForm,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
+    #[command(flatten)]
+    pub(crate) resources: ResourceArgs,
+}
+
+/// Which of the tokens that could follow is taken.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sampling")]
+pub(crate) struct SamplingArgs {
     /// Below 1 prefers likely tokens; 0 always takes the likeliest
     #[arg(long, default_value_t = 0.8)]
     pub(crate) temperature: f32,
@@ -326,23 +348,11 @@ pub(crate) struct GenerateArgs {
     /// Seed of the draws
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Texts to write, side by side; each has a seed of its own, from --seed on
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 1,
-        value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub(crate) count: u32,
-    /// How keys and values of earlier positions are kept [default: what products are computed in]
-    #[arg(long, value_name = "TYPE", value_enum)]
-    pub(crate) cache: Option<CacheArg>,
-    /// How weights are kept: as trained, or rounded to 4 to 8 bits each, which takes less memory
-    #[arg(long, value_name = "FORM", value_enum, default_value_t = WeightForm::Trained)]
-    pub(crate) weights: WeightForm,
-    #[command(flatten)]
-    pub(crate) resources: ResourceArgs,
 }
 
-impl GenerateArgs {
+impl SamplingArgs {
     /// How tokens are chosen.
-    pub(crate) fn sampling(&self) -> Sampling {
+    pub(crate) fn settings(&self) -> Sampling {
         Sampling {
             temperature: self.temperature,
             top_k: self.top_k,
@@ -378,6 +388,52 @@ impl From<CacheArg> for CacheType {
             CacheArg::Q8_0 => CacheType::Q8_0,
         }
     }
+}
+
+const CHAT_EXAMPLES: &str = "\
+Examples:
+  selvedge chat SmolLM2-135M-Instruct.Q4_1.gguf
+  selvedge chat models/Qwen3-0.6B --system \"You are brief.\" --temperature 0
+  selvedge chat model.gguf --history ~/.chat-history --context 8192
+  printf 'What is the sea?\\nAnd salt?\\n' | selvedge chat model.gguf > answers.txt
+
+A line is a message. A backslash at its end goes on to the next line, and lines between \"\"\" and \"\"\" are one message.
+Messages that begin with a slash are commands; /help lists them. Ctrl-C ends an answer, Ctrl-D the conversation.
+Where input is no terminal, there are no prompts: answers go to standard output, one behind the other.";
+
+#[derive(Debug, Args)]
+#[command(after_help = CHAT_EXAMPLES)]
+pub(crate) struct ChatArgs {
+    /// Published model with a chat template: a .gguf file, or a Hugging Face folder
+    #[arg(value_name = "FILE_OR_FOLDER")]
+    pub(crate) model: PathBuf,
+    /// What the model is told before the conversation
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// Tokens of an answer at most
+    #[arg(long, value_name = "N", default_value_t = 1024,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_tokens: u32,
+    /// Positions to have room for: the whole conversation
+    #[arg(long, value_name = "N", default_value_t = 4096,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) context: u32,
+    /// Chat template to use instead of the model's own, in Jinja
+    #[arg(long, value_name = "FILE")]
+    pub(crate) template: Option<PathBuf>,
+    /// Keep the lines that were typed in this file, and offer those that are there
+    #[arg(long, value_name = "FILE")]
+    pub(crate) history: Option<PathBuf>,
+    /// What operands of products are rounded to, where weights are not quantized [default: f32]
+    #[arg(long)]
+    pub(crate) dtype: Option<DtypeArg>,
+    /// How weights are kept: as the model has them, or rounded to 4 to 8 bits each, which takes less memory
+    #[arg(long, value_name = "FORM", value_enum, default_value_t = WeightForm::Trained)]
+    pub(crate) weights: WeightForm,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
+    #[command(flatten)]
+    pub(crate) resources: ResourceArgs,
 }
 
 /// How weights are kept for generation.

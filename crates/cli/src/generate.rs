@@ -5,9 +5,7 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use selvedge_model::{
-    Architecture, Batch, Generator, Sampler, Sampling, Sequence, StopStrings, Storage, Weights, build,
-};
+use selvedge_model::{Batch, Generator, Sampler, Sampling, Sequence, StopStrings, Weights, build};
 use selvedge_sync::{CancelToken, Team};
 use selvedge_tensor::attention::CacheType;
 use selvedge_tensor::{Context, Isa};
@@ -15,7 +13,7 @@ use selvedge_tokenizer::{Decoder, Tokenizer};
 use selvedge_train::settings::Dtype;
 
 use crate::INTERRUPTED;
-use crate::args::{DtypeArg, GenerateArgs, WeightForm};
+use crate::args::{DtypeArg, GenerateArgs};
 use crate::memory;
 use crate::published::Published;
 use crate::run_folder::{open, parameters};
@@ -23,7 +21,7 @@ use crate::run_folder::{open, parameters};
 pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<ExitCode> {
     let isa: Isa = args.resources.isa.parse()?;
     // Before a model is read for nothing.
-    let how = (args.sampling(), StopStrings::new(args.stop.clone())?);
+    let how = (args.sampling.settings(), StopStrings::new(args.sampling.stop.clone())?);
     how.0.validate()?;
     let mut cx = Context::new(Team::new(args.resources.threads())?, isa);
     let count = args.count as usize;
@@ -32,19 +30,11 @@ pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<E
         cx = cx.with_precision(dtype.into());
         let cache = args.cache.map_or_else(|| cx.precision().into(), CacheType::from);
         let published = Published::open_for(path, args.context as usize, (cache, count))?;
-        let model = published.model()?;
         let edges = Edges { before: published.tokenizer.prefix().to_vec(), ends: published.ends.clone() };
-        let own = match args.weights {
-            WeightForm::Trained => published.weights(&mut cx)?,
-            _ => None,
-        };
-        let params = if own.is_some() { Vec::new() } else { published.parameters()? };
-        let weights = match own {
-            Some(weights) => weights,
-            None => pack(&mut cx, &*model, &params, args.weights.into()),
-        };
-        let mut batch = Batch::new(&*model, weights, count, cache)?;
-        return print_texts(args, &mut cx, &mut batch, &published.tokenizer, &edges, how, cancel);
+        return published.with_weights(&mut cx, args.weights, |cx, model, weights| {
+            let mut batch = Batch::new(model, weights, count, cache)?;
+            print_texts(args, cx, &mut batch, &published.tokenizer, &edges, how, cancel)
+        });
     }
     let (folder, loaded) = open(args.run.as_deref())?;
     let file = folder.read()?;
@@ -54,18 +44,9 @@ pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<E
     cx = cx.with_precision(file.recipe.dtype.into());
     let cache = args.cache.map_or_else(|| cx.precision().into(), CacheType::from);
     memory::check_generation(model.config(), size_of_val(&params[..]) as f64, (cache, count))?;
-    let weights = pack(&mut cx, &*model, &params, args.weights.into());
+    let weights = Weights::pack(&mut cx, model.config(), model.layout(), &params, args.weights.into());
     let mut batch = Batch::new(&*model, weights, count, cache)?;
     print_texts(args, &mut cx, &mut batch, &tokenizer, &Edges::trained(&tokenizer), how, cancel)
-}
-
-fn pack<'a>(
-    cx: &mut Context,
-    model: &dyn Architecture<f32>,
-    params: &'a [f32],
-    storage: Storage,
-) -> Weights<'a, f32> {
-    Weights::pack(cx, model.config(), model.layout(), params, storage)
 }
 
 /// The prompt and what follows it, to the standard output: the first text as it comes, others after it.
@@ -196,14 +177,10 @@ fn continue_texts(
         // Something must come before the first token.
         ids.push(tokenizer.end_of_text());
     }
-    // Models may have rows that no token has, of which there would be no text.
-    let missing = (0..batch.vocab() as u32).filter(|&id| tokenizer.token_bytes(id).is_none());
-    let missing: Vec<_> = missing.map(|id| (id, f32::NEG_INFINITY)).collect();
     let context = batch.context();
     let mut texts = Vec::new();
     for sampling in samplings {
-        let mut sampling = sampling.clone();
-        sampling.logit_bias.extend(&missing);
+        let sampling = without_missing(sampling.clone(), tokenizer, batch.vocab());
         let mut sampler = Sampler::new(sampling, batch.vocab())?;
         sampler.prompt(&ids)?;
         let pending = ids[ids.len() - ids.len().min(context)..].to_vec();
@@ -258,9 +235,16 @@ fn continue_texts(
     Ok(())
 }
 
+/// The settings without the rows that no token has, which models may have, and of which there would be no text.
+pub(crate) fn without_missing(mut sampling: Sampling, tokenizer: &Tokenizer, vocab: usize) -> Sampling {
+    let missing = (0..vocab as u32).filter(|&id| tokenizer.token_bytes(id).is_none());
+    sampling.logit_bias.extend(missing.map(|id| (id, f32::NEG_INFINITY)));
+    sampling
+}
+
 #[cfg(test)]
 mod tests {
-    use selvedge_model::{Config, initialize};
+    use selvedge_model::{Config, Storage, initialize};
     use selvedge_tokenizer::Trainer;
 
     use super::*;
@@ -321,7 +305,7 @@ mod tests {
             })
             .into();
         assert_ne!(alone[0], alone[1]);
-        let weights = pack(cx, &*model, &params, Storage::Packed);
+        let weights = Weights::pack(cx, model.config(), model.layout(), &params, Storage::Packed);
         let mut batch = Batch::new(&*model, weights, 3, CacheType::F32).unwrap();
         let first = batch.add().unwrap();
         let samplings = [4, 5, 6].map(of_seed);

@@ -1,6 +1,7 @@
 //! The `selvedge` binary: arguments and wiring only; all that computes lives in the crates it calls.
 
 mod args;
+mod chat;
 mod check;
 mod convert;
 mod eval;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Train(args) => train::run(*args, &cancel),
         Command::Generate(args) => generate::run(&args, &cancel),
+        Command::Chat(args) => chat::run(&args, &cancel),
         Command::Eval(args) => eval::run(&args, &cancel),
         Command::EvalSet(args) => eval_set::run(&args),
         Command::Inspect(args) => inspect::run(&args),

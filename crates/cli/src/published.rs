@@ -1,5 +1,7 @@
 //! Models that others have published: GGUF files and Hugging Face folders, with their tokenizers.
 
+mod chat_template;
+
 use std::borrow::Cow;
 use std::path::Path;
 
@@ -11,7 +13,9 @@ use selvedge_tensor::attention::CacheType;
 use selvedge_tokenizer::{GgufVocabulary, Tokenizer};
 use serde_json::Value;
 
+use crate::args::WeightForm;
 use crate::{fetched, memory};
+pub(crate) use chat_template::ChatFormat;
 
 /// A published model as it lies on disk, checked.
 pub(crate) struct Published {
@@ -91,6 +95,21 @@ impl Published {
             Source::Gguf(model) => Ok(Some(model.weights(cx)?)),
             Source::HuggingFace(_) => Ok(None),
         }
+    }
+
+    /// Calls `then` with the wiring and its weights in a form.
+    pub(crate) fn with_weights<R>(
+        &self,
+        cx: &mut Context,
+        form: WeightForm,
+        then: impl FnOnce(&mut Context, &dyn Architecture<f32>, Weights<'_, f32>) -> anyhow::Result<R>,
+    ) -> anyhow::Result<R> {
+        let model = self.model()?;
+        let own = if form == WeightForm::Trained { self.weights(cx)? } else { None };
+        let params = if own.is_some() { Vec::new() } else { self.parameters()? };
+        let weights =
+            own.unwrap_or_else(|| Weights::pack(cx, model.config(), model.layout(), &params, form.into()));
+        then(cx, &*model, weights)
     }
 }
 

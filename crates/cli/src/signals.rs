@@ -20,3 +20,15 @@ pub(crate) fn install() -> anyhow::Result<CancelToken> {
     }
     Ok(cancel)
 }
+
+/// From now on the first SIGTERM exits, and if `interrupts` the first SIGINT: where nothing is lost by it, and the program
+/// may be waiting for input.
+pub(crate) fn exit_at_once(interrupts: bool) -> anyhow::Result<()> {
+    let always = CancelToken::new();
+    always.cancel();
+    for signal in [SIGTERM, SIGINT].into_iter().take(1 + usize::from(interrupts)) {
+        signal_hook::flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), always.flag())
+            .context("cannot install the handler for Ctrl-C")?;
+    }
+    Ok(())
+}

@@ -87,6 +87,11 @@ impl<'a> Generator<'a> {
         self.truncate(0);
     }
 
+    /// The logits (V) that [`Generator::feed`] returned last; zeros before that.
+    pub fn logits(&self) -> &[f32] {
+        self.batch.last_logits()
+    }
+
     /// Forgets the positions from `position` on; what is fed next comes there. Nothing, if there are none.
     pub fn truncate(&mut self, position: usize) {
         self.batch.truncate(self.sequence, position);

@@ -110,6 +110,13 @@ impl CancelToken {
     pub fn flag(&self) -> std::sync::Arc<AtomicBool> {
         std::sync::Arc::clone(&self.node.flag)
     }
+
+    /// Takes the token's own flag back, and says whether it was set: for a program that goes on after Ctrl-C has ended one
+    /// piece of its work. Nobody else may be waiting for it.
+    #[cfg(not(any(loom, shuttle)))]
+    pub fn take_flag(&self) -> bool {
+        self.node.flag.swap(false, shim::Ordering::AcqRel)
+    }
 }
 
 impl Default for CancelToken {

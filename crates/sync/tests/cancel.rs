@@ -56,3 +56,15 @@ fn a_signal_handlers_flag_cancels_and_wakes_sleepers() {
     assert_eq!(sleeper.join(), Ok(true));
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
+
+#[test]
+fn a_flag_that_was_taken_back_can_be_set_again() {
+    let (root, other) = (CancelToken::new(), CancelToken::new());
+    assert!(!root.take_flag());
+    for _ in 0..2 {
+        root.flag().store(true, Ordering::Relaxed);
+        assert!(root.child().is_cancelled() && !other.is_cancelled());
+        assert!(root.take_flag() && !root.take_flag());
+        assert!(!root.child().is_cancelled());
+    }
+}

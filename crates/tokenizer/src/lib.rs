@@ -18,6 +18,7 @@
 //! | train | `train` | counts pretokens on all cores, then learns one merge after another |
 //! | keep | `vocab`, `distinct`, `file` | the checked vocabulary, and its file |
 //! | published models | `published` | reads the vocabularies of others |
+//! | conversations | [`chat`] | renders the chat templates of others |
 //!
 //! # What is promised
 //!
@@ -45,6 +46,7 @@
 
 mod added;
 mod cache;
+pub mod chat;
 mod decode;
 mod distinct;
 mod encode;

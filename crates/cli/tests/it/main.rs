@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bad_run;
+mod chat;
 mod disk;
 mod evaluate;
 mod files;
@@ -15,3 +16,4 @@ mod output;
 mod signals;
 mod support;
 mod threads;
+mod tiny;

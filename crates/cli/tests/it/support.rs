@@ -96,11 +96,17 @@ pub(crate) struct Running {
 
 impl Running {
     #[track_caller]
-    pub(crate) fn start(mut command: Command) -> Running {
+    pub(crate) fn start(command: Command) -> Running {
+        Running::start_with(command, Stdio::null())
+    }
+
+    /// With something on its standard input.
+    #[track_caller]
+    pub(crate) fn start_with(mut command: Command, input: impl Into<Stdio>) -> Running {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| File::create(folder.path().join(name)).unwrap();
         // Files, not pipes: nothing has to be read while it runs.
-        command.stdin(Stdio::null()).stdout(file("out")).stderr(file("err"));
+        command.stdin(input).stdout(file("out")).stderr(file("err"));
         let child = command.spawn().unwrap();
         Running { child, folder, started: Instant::now() }
     }

@@ -3,7 +3,7 @@
 use selvedge_model::{Config, Error, Generator, Mode, Rows, Sampling, Storage, build};
 use selvedge_sync::Team;
 use selvedge_tensor::quantized::Form;
-use selvedge_tensor::{Context, Isa, cross_entropy::IGNORE};
+use selvedge_tensor::{Context, Isa, Precision, cross_entropy::IGNORE};
 
 use super::{configs, params, tokens};
 
@@ -81,6 +81,36 @@ fn quantized_weights_give_the_same_bits_however_they_are_fed_and_logits_near_the
             }
             let off = exact.iter().zip(&want).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max) / spread;
             assert!(off > 0.0 && off < bound, "{form:?} is off by {off} of the largest logit");
+        }
+    }
+}
+
+#[test]
+fn what_was_taken_back_leaves_no_trace() {
+    for config in configs() {
+        let model = build::<f32>(Config { context: 150, ..config.clone() }).unwrap();
+        let params = params(&*model, 5);
+        let (kept, other) = (tokens(140, config.vocab, 1), tokens(140, config.vocab, 2));
+        for precision in [Precision::F32, Precision::Bf16] {
+            let cx = &mut Context::solo().with_precision(precision);
+            let fresh = |cx: &mut Context, first: usize, rest: &[u32]| {
+                let mut generator = Generator::new(cx, &*model, &params);
+                let sequence = [&kept[..first], rest].concat();
+                generator.feed(cx, &sequence).unwrap().to_vec()
+            };
+            let mut generator = Generator::new(cx, &*model, &params);
+            generator.feed(cx, &kept).unwrap();
+            // Less and less of the first text, each time with another behind it: within blocks of 64 and at their ends.
+            for (position, count) in
+                [(139, 1), (130, 20), (128, 1), (65, 70), (64, 64), (63, 2), (1, 140), (0, 5)]
+            {
+                generator.truncate(position);
+                assert_eq!(generator.position(), position);
+                generator.truncate(position + 1000);
+                let rest = &other[..count];
+                let found = generator.feed(cx, rest).unwrap().to_vec();
+                assert_eq!(found, fresh(cx, position, rest), "{position}, {count}, {precision:?}");
+            }
         }
     }
 }
