@@ -11,12 +11,15 @@ pub mod hf;
 mod init;
 mod layout;
 mod llama;
+pub mod lora;
 mod plain_file;
 mod rope_scaling;
 mod sampling;
+mod sequences;
+mod weight;
 mod weights;
 
-pub use architecture::{Architecture, Fold, LossSum, Mode, Rows, build, layout};
+pub use architecture::{Architecture, Fold, LossSum, Mode, Rows, Tunable, build, build_tunable, layout};
 pub use config::{Activation, Arch, Config, LONGEST_CONTEXT};
 pub use error::Error;
 pub use generate::Generator;

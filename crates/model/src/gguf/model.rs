@@ -92,7 +92,28 @@ impl Model {
     /// As [`Model::load`].
     pub fn weights(&self, cx: &mut Context) -> Result<Weights<'static, f32>, Error> {
         let slots = self.layout.slots().iter();
-        Ok(Weights(slots.map(|slot| self.hold(cx, slot)).collect::<Result<_, _>>()?))
+        Ok(Weights(slots.map(|slot| self.hold(cx, slot)).collect::<Result<_, _>>()?, None))
+    }
+
+    /// All weights for a frozen base of a fine-tuning. Those that are quantized stay so, with the bits of the file, where all
+    /// tensors of a weight are; others are f32.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn frozen(&self) -> Result<Weights<'static, f32>, Error> {
+        let slots = self.layout.slots().iter();
+        Ok(Weights(slots.map(|slot| self.hold_frozen(slot)).collect::<Result<_, _>>()?, None))
+    }
+
+    fn hold_frozen(&self, slot: &Slot) -> Result<Held<'static, f32>, Error> {
+        let sources = self.sources(slot);
+        let is_quantized = sources.iter().all(|source| self.form(source).is_some());
+        if !is_quantized || !architecture::is_product(slot, self.config.tied) {
+            return Ok(Held { parts: Vec::new(), numbers: Some(Numbers::Own(self.all(&sources)?)) });
+        }
+        let same = |a: &Source, b: &Source| self.form(a) == self.form(b);
+        let groups = sources.chunk_by(same).map(|group| Ok(Part::Quantized(self.quantized(group)?)));
+        Ok(Held { parts: groups.collect::<Result<_, Error>>()?, numbers: None })
     }
 
     fn hold(&self, cx: &mut Context, slot: &Slot) -> Result<Held<'static, f32>, Error> {
