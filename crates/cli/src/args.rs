@@ -1,5 +1,7 @@
 //! The command line. The same flag has the same name in every command.
 
+mod finetune;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -7,6 +9,8 @@ use selvedge_model::tensor::quantized::Form;
 use selvedge_model::{Arch, Sampling, Storage};
 use selvedge_train::schedule::Shape;
 use selvedge_train::settings::Dtype;
+
+pub(crate) use finetune::FinetuneArgs;
 
 /// Train, evaluate and run GPT-class language models: the same bits on any number of threads.
 #[derive(Debug, Parser)]
@@ -20,6 +24,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Train a model on text, from the text to samples
     Train(Box<TrainArgs>),
+    /// Fine-tune a published model on examples: adapters (LoRA), or all parameters
+    Finetune(Box<FinetuneArgs>),
     /// Continue a text with a trained model
     Generate(GenerateArgs),
     /// Loss and bits per byte of a trained model on held-out text
@@ -271,6 +277,9 @@ pub(crate) struct GenerateArgs {
     /// Published model instead: a .gguf file, or a Hugging Face folder, of GPT-2, Llama, Mistral, SmolLM2, Qwen2 or Qwen3
     #[arg(long, value_name = "FILE_OR_FOLDER", conflicts_with = "run")]
     pub(crate) model: Option<PathBuf>,
+    /// Adapter for the published model: a folder that `selvedge finetune` or PEFT has written
+    #[arg(long, value_name = "FOLDER", requires = "model")]
+    pub(crate) adapter: Option<PathBuf>,
     /// Positions of a published model to have room for, prompt included
     #[arg(long, value_name = "N", default_value_t = 4096, requires = "model",
         value_parser = clap::value_parser!(u32).range(1..))]

@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use selvedge_model::{Generator, Sampler, Sampling, StopStrings, build};
+use selvedge_model::lora::peft;
+use selvedge_model::{Generator, Sampler, Sampling, StopStrings, Weights, build};
 use selvedge_sync::{CancelToken, Team};
 use selvedge_tensor::{Context, Isa};
 use selvedge_tokenizer::Tokenizer;
@@ -33,10 +34,14 @@ pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<E
             _ => None,
         };
         let params = if own.is_some() { Vec::new() } else { published.parameters()? };
-        let mut generator = match own {
-            Some(weights) => Generator::with_weights(&cx, &*model, weights),
-            None => Generator::with_storage(&mut cx, &*model, &params, args.weights.into()),
-        };
+        let mut weights = own.unwrap_or_else(|| {
+            Weights::pack(&mut cx, model.config(), model.layout(), &params, args.weights.into())
+        });
+        if let Some(folder) = &args.adapter {
+            let (adapters, added) = peft::load(folder, model.config())?;
+            weights = weights.with_adapters(adapters, added);
+        }
+        let mut generator = Generator::with_weights(&cx, &*model, weights);
         return print_text(args, &mut cx, &mut generator, &published.tokenizer, &edges, how, cancel);
     }
     let (folder, loaded) = open(args.run.as_deref())?;

@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod eval;
+mod finetune;
 mod generate;
 mod heat_map;
 mod inspect;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     };
     let outcome = match Cli::parse().command {
         Command::Train(args) => train::run(*args, &cancel),
+        Command::Finetune(args) => finetune::run(&args, &cancel),
         Command::Generate(args) => generate::run(&args, &cancel),
         Command::Eval(args) => eval::run(&args, &cancel),
         Command::Inspect(args) => inspect::run(&args),

@@ -1,6 +1,7 @@
 //! Models that others have published: GGUF files and Hugging Face folders, with their tokenizers.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use selvedge_model::gguf::{self, KeyError, optional};
@@ -85,6 +86,39 @@ impl Published {
             Source::Gguf(model) => Ok(Some(model.weights(cx)?)),
             Source::HuggingFace(_) => Ok(None),
         }
+    }
+}
+
+/// For fine-tuning.
+impl Published {
+    /// The weights as a frozen base: those that are quantized stay so.
+    pub(crate) fn frozen(&self) -> anyhow::Result<Weights<'static, f32>> {
+        match &self.source {
+            Source::Gguf(model) => Ok(model.frozen()?),
+            Source::HuggingFace(folder) => {
+                let layout = selvedge_model::layout(&self.config)?;
+                Ok(Weights::shared(&layout, &Arc::new(folder.load())))
+            }
+        }
+    }
+
+    /// Writes a model of other parameters as a Hugging Face folder, with the files of the tokenizer if this one is one.
+    pub(crate) fn save(&self, folder: &Path, params: &[f32]) -> anyhow::Result<()> {
+        let generation = match &self.source {
+            Source::Gguf(_) => hf::Generation { eos: self.ends.clone(), ..hf::Generation::default() },
+            Source::HuggingFace(from) => from.generation().clone(),
+        };
+        hf::save(folder, &self.config, params, hf::Dtype::F32, &generation)?;
+        if let Source::HuggingFace(from) = &self.source {
+            for name in ["tokenizer.json", "tokenizer_config.json"] {
+                let from = from.path().join(name);
+                if from.exists() {
+                    std::fs::copy(&from, folder.join(name))
+                        .with_context(|| format!("cannot copy {} into {}", from.display(), folder.display()))?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -130,7 +130,8 @@ impl<T> Held<'_, T> {
     fn bytes(&self) -> usize {
         let own = match &self.numbers {
             Some(Numbers::Own(numbers)) => size_of_val(numbers.as_slice()),
-            _ => 0,
+            Some(Numbers::Shared(_, range)) => range.len() * size_of::<T>(),
+            Some(Numbers::Lent(_)) | None => 0,
         };
         own + self.parts.iter().map(Part::bytes).sum::<usize>()
     }
