@@ -238,7 +238,7 @@ impl<'a> Tuning<'a> {
         let row = self.row();
         self.checkpoints.save(&self.trainer.snapshot(row, None, None)?)?;
         match &self.adapters {
-            None => self.published.save(&args.out, self.trainer.params()),
+            None => self.published.save(&args.out, self.trainer.params()).map(drop),
             Some(adapters) => {
                 let (config, base) = (&self.published.config, args.model.display().to_string());
                 Ok(peft::save(&args.out, config, adapters, self.trainer.params(), &base)?)
@@ -251,9 +251,8 @@ impl<'a> Tuning<'a> {
         let mut weights = self.published.parameters()?;
         let base = layout(&self.published.config)?;
         merge(&mut Context::solo(), &base, &mut weights, adapters, self.trainer.params());
-        let folder = args.out.join("merged");
-        self.published.save(&folder, &weights)?;
-        remark!("merged model in {}", folder.display());
+        let path = self.published.save(&args.out.join("merged"), &weights)?;
+        remark!("merged model: {}", path.display());
         Ok(())
     }
 }

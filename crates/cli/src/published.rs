@@ -1,5 +1,6 @@
 //! Models that others have published: GGUF files and Hugging Face folders, with their tokenizers.
 
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -102,23 +103,31 @@ impl Published {
         }
     }
 
-    /// Writes a model of other parameters as a Hugging Face folder, with the files of the tokenizer if this one is one.
-    pub(crate) fn save(&self, folder: &Path, params: &[f32]) -> anyhow::Result<()> {
-        let generation = match &self.source {
-            Source::Gguf(_) => hf::Generation { eos: self.ends.clone(), ..hf::Generation::default() },
-            Source::HuggingFace(from) => from.generation().clone(),
-        };
-        hf::save(folder, &self.config, params, hf::Dtype::F32, &generation)?;
-        if let Source::HuggingFace(from) = &self.source {
-            for name in ["tokenizer.json", "tokenizer_config.json"] {
-                let from = from.path().join(name);
-                if from.exists() {
-                    std::fs::copy(&from, folder.join(name))
-                        .with_context(|| format!("cannot copy {} into {}", from.display(), folder.display()))?;
+    /// Writes a model of other parameters, in f32, that can be opened as this one was: `model.gguf` with the keys of the file,
+    /// or a Hugging Face folder with the files of the tokenizer. What is there is replaced when the new is whole.
+    pub(crate) fn save(&self, folder: &Path, params: &[f32]) -> anyhow::Result<PathBuf> {
+        let cannot = || format!("cannot write into {}", folder.display());
+        match &self.source {
+            Source::Gguf(model) => {
+                std::fs::create_dir_all(folder).with_context(cannot)?;
+                let path = folder.join("model.gguf");
+                let file = tempfile::NamedTempFile::new_in(folder).with_context(cannot)?;
+                model.rewrite(BufWriter::new(file.as_file()), params).with_context(cannot)?;
+                file.as_file().sync_all().with_context(cannot)?;
+                file.persist(&path).with_context(cannot)?;
+                Ok(path)
+            }
+            Source::HuggingFace(from) => {
+                hf::save(folder, &self.config, params, hf::Dtype::F32, from.generation())?;
+                for name in ["tokenizer.json", "tokenizer_config.json"] {
+                    let from = from.path().join(name);
+                    if from.exists() {
+                        std::fs::copy(&from, folder.join(name)).with_context(cannot)?;
+                    }
                 }
+                Ok(folder.to_owned())
             }
         }
-        Ok(())
     }
 }
 

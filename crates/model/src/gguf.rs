@@ -35,6 +35,7 @@ mod metadata;
 mod model;
 mod names;
 mod quantize;
+mod rewrite;
 mod settings;
 mod sources;
 mod tensors;

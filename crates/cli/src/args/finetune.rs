@@ -34,7 +34,7 @@ pub(crate) struct FinetuneArgs {
     /// Train all parameters instead of adapters: four times the memory of the model in f32 and more
     #[arg(long)]
     pub(crate) full: bool,
-    /// Write the base with the adapters added into it as a Hugging Face folder too, into OUT/merged
+    /// Write the base with the adapters added into it too, in f32, into OUT/merged
     #[arg(long, conflicts_with = "full")]
     pub(crate) merge: bool,
     /// Go on from the last checkpoint in OUT, with the same data and settings

@@ -43,7 +43,10 @@ fn parts(template: &Template<'_>, messages: &[Message]) -> anyhow::Result<Vec<(S
     let mut push = |text: &str, answer| {
         let part = text.get(at..).map(str::to_owned);
         at = text.len();
-        parts.push((part.context("the chat template changes what it has written when a message is added")?, answer));
+        parts.push((
+            part.context("the chat template changes what it has written when a message is added")?,
+            answer,
+        ));
         Ok::<_, anyhow::Error>(())
     };
     for (index, message) in messages.iter().enumerate() {
@@ -104,10 +107,15 @@ mod tests {
 
     #[test]
     fn answers_are_what_the_model_would_write() {
-        let messages =
-            [message("user", "a"), message("assistant", "b"), message("user", "c"), message("assistant", "d")];
+        let messages = [
+            message("user", "a"),
+            message("assistant", "b"),
+            message("user", "c"),
+            message("assistant", "d"),
+        ];
         let found = parts(&plain, &messages).unwrap();
-        let want = [("[user]a;[assistant]", false), ("b;", true), ("[user]c;[assistant]", false), ("d;", true)];
+        let want =
+            [("[user]a;[assistant]", false), ("b;", true), ("[user]c;[assistant]", false), ("d;", true)];
         assert!(found.iter().map(|(text, answer)| (text.as_str(), *answer)).eq(want), "{found:?}");
         // What comes after the last answer teaches nothing.
         let more = [&messages[..], &[message("user", "e")]].concat();

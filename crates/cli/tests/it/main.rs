@@ -5,6 +5,7 @@
 mod bad_input;
 mod bad_run;
 mod disk;
+mod finetune;
 mod instruments;
 mod kill;
 mod main_job;

@@ -140,7 +140,7 @@ impl Model {
         Ok(Held { parts, numbers: None })
     }
 
-    fn sources(&self, slot: &Slot) -> Vec<Source> {
+    pub(super) fn sources(&self, slot: &Slot) -> Vec<Source> {
         of(&self.config, self.paired, slot)
     }
 

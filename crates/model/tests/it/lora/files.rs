@@ -108,3 +108,68 @@ fn damaged_files_are_refused_or_read() {
         try_with(&whole);
     }
 }
+
+/// Losses, logits and gradients against PyTorch's; `goldens/make_lora.py` says how the files were made.
+#[test]
+fn adapters_of_others_agree_with_pytorch() {
+    for name in ["llama_tiny", "gpt2_tiny"] {
+        let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
+        let config: Config =
+            serde_json::from_slice(&fs::read(goldens.join(format!("{name}.json"))).unwrap()).unwrap();
+        let path = goldens.join(format!("{name}.safetensors"));
+        let bytes = fs::read(&path).unwrap();
+        let base = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let base = selvedge_model::from_named(&layout(&config).unwrap(), &base, "", &path).unwrap();
+        let folder = goldens.join("lora").join(name);
+        let (adapters, params) = peft::load(&folder, &config).unwrap();
+        let bytes = fs::read(folder.join("expected.safetensors")).unwrap();
+        let expected = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let numbers = |name: &str| -> Vec<[u8; 4]> {
+            expected.tensor(name).unwrap().data().as_chunks::<4>().0.to_vec()
+        };
+        let floats = |name: &str| -> Vec<f32> { numbers(name).into_iter().map(f32::from_le_bytes).collect() };
+        // A target of −1 has the bits of one that is ignored.
+        let [tokens, targets] = ["tokens", "targets"]
+            .map(|name| -> Vec<u32> { numbers(name).into_iter().map(u32::from_le_bytes).collect() });
+        let time = expected.tensor("tokens").unwrap().shape()[1];
+        let rows = Rows::new(&tokens, &targets, time);
+        let shared = Weights::shared(&layout(&config).unwrap(), &Arc::new(base.clone()));
+        let model = Tuned::new(config.clone(), Arc::new(shared), adapters.clone(), 1).unwrap();
+        for isa in Isa::available() {
+            let cx = &mut Context::new(Team::new(2).unwrap(), isa);
+            // The file says dropout, an evaluation has none.
+            let mut acts = vec![0.0; model.activations(2, time, Mode::Evaluate)];
+            let mut sum = LossSum::default();
+            model.loss(cx, &params, &mut acts, rows, &mut sum);
+            let want = f64::from(floats("loss_sum")[0]);
+            assert!((sum.sum - want).abs() < 2e-6 * want, "{name}: loss {} against {want}", sum.sum);
+
+            let none = Settings { dropout: 0.0, ..adapters.settings().clone() };
+            let targets: Vec<String> = modules(config.arch)
+                .iter()
+                .filter(|module| adapters.modules().any(|name| name.ends_with(*module)))
+                .map(|&module| module.to_owned())
+                .collect();
+            let none = Adapters::new(&config, none, &targets).unwrap();
+            let shared = Weights::shared(&layout(&config).unwrap(), &Arc::new(base.clone()));
+            let trained = Tuned::new(config.clone(), Arc::new(shared), none, 1).unwrap();
+            let (_, grads) = gradient_of(cx, &trained, &params, rows, 2, Mode::Train);
+            for slot in model.layout().slots() {
+                let (got, want) = (&grads[slot.span.range()], floats(&format!("grad.{}", slot.name)));
+                let largest = want.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+                let off = got.iter().zip(&want).fold(0.0f32, |a, (g, w)| a.max((g - w).abs())) / largest;
+                assert!(off < 5e-6, "{name}: gradient of {} is off by {off}", slot.name);
+            }
+
+            let plain = build::<f32>(config.clone()).unwrap();
+            let weights = Weights::pack(cx, &config, plain.layout(), &base, Storage::Packed);
+            let weights = weights.with_adapters(adapters.clone(), params.clone());
+            let mut generator = Generator::with_weights(cx, &*plain, weights);
+            let got = generator.feed(cx, &rows.tokens[..time]).unwrap();
+            let want = &floats("logits")[(time - 1) * config.vocab..][..config.vocab];
+            let largest = want.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+            let off = got.iter().zip(want).fold(0.0f32, |a, (g, w)| a.max((g - w).abs())) / largest;
+            assert!(off < 3e-6, "{name}: logits are off by {off}");
+        }
+    }
+}
