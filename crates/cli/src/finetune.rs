@@ -112,7 +112,7 @@ fn recipe(args: &FinetuneArgs, data: &Data) -> Recipe {
     };
     let recipe = Recipe::new(args.batch, args.context as usize, schedule);
     Recipe {
-        shards: args.shards.unwrap_or(recipe.shards),
+        shards: args.shards,
         seed: args.seed,
         beta2: 0.999,
         weight_decay: args.weight_decay,

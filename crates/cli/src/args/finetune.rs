@@ -71,9 +71,9 @@ pub(crate) struct FinetuneArgs {
     /// One example a row
     #[arg(long, help_heading = "Recipe")]
     pub(crate) no_packing: bool,
-    /// Parts of fixed size a batch is cut into; the result depends on them [default: 4, at most the batch]
-    #[arg(long, value_name = "N", help_heading = "Recipe")]
-    pub(crate) shards: Option<usize>,
+    /// Parts of fixed size a batch is cut into, each with a gradient of its own; the result depends on them
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Recipe")]
+    pub(crate) shards: usize,
     /// Seed of the adapters, of the order and of dropout
     #[arg(long, default_value_t = 1, help_heading = "Recipe")]
     pub(crate) seed: u64,
@@ -107,7 +107,7 @@ pub(crate) struct FinetuneArgs {
     /// Rows a worker computes at a time [default: about 512 tokens]
     #[arg(long, value_name = "ROWS", help_heading = "Resources")]
     pub(crate) microbatch: Option<usize>,
-    /// Data-parallel workers, each with activations of its own
+    /// Data-parallel workers, each with activations of its own; at most one a shard
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Resources")]
     pub(crate) workers: usize,
     /// Keep only the blocks' outputs and compute the rest again: much less memory, a third more time

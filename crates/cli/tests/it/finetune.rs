@@ -70,13 +70,13 @@ fn home() -> Home {
     home
 }
 
-const TUNE: &str = "finetune --model base --data data.jsonl --context 64 --batch 3 --hold-out 7 --targets all --rank 4 \
-    --lr 0.01 --schedule constant --warmup 0 --dropout 0.1";
+const TUNE: &str = "finetune --model base --data data.jsonl --context 64 --batch 3 --shards 2 --hold-out 7 --targets all --rank 4 \
+    --schedule constant --warmup 0 --dropout 0.1";
 
 #[test]
 fn an_adapter_is_trained_used_merged_and_resumed_with_one_result() {
     let home = home();
-    let whole = home.run(&format!("{TUNE} --steps 6 --threads 1 --out a --merge")).success();
+    let whole = home.run(&format!("{TUNE} --lr 0.01 --steps 6 --threads 1 --out a --merge")).success();
     let loss = |step: &str| -> f64 {
         let line =
             whole.stderr.lines().find(|line| line.contains("held-out") && line.contains(step)).unwrap();
@@ -85,12 +85,12 @@ fn an_adapter_is_trained_used_merged_and_resumed_with_one_result() {
     assert!(loss("step     6") < loss("step     0"), "{}", whole.stderr);
     assert!(whole.stderr.contains("memory: "), "{}", whole.stderr);
     let other =
-        home.run(&format!("{TUNE} --steps 6 --threads 3 --workers 2 --microbatch 1 --recompute --out b"));
+        home.run(&format!("{TUNE} --lr 0.01 --steps 6 --threads 3 --workers 2 --microbatch 1 --recompute --out b"));
     assert_eq!(other.success().digest(), whole.digest());
-    home.run(&format!("{TUNE} --steps 2 --threads 1 --out c")).success();
-    let resumed = home.run(&format!("{TUNE} --steps 6 --threads 2 --out c --resume")).success();
+    home.run(&format!("{TUNE} --lr 0.01 --steps 2 --threads 1 --out c")).success();
+    let resumed = home.run(&format!("{TUNE} --lr 0.01 --steps 6 --threads 2 --out c --resume")).success();
     assert_eq!(resumed.digest(), whole.digest());
-    home.run(&format!("{TUNE} --steps 6 --alpha 3 --out c --resume")).refused(&["c", "other settings"]);
+    home.run(&format!("{TUNE} --lr 0.01 --steps 6 --alpha 3 --out c --resume")).refused(&["c", "other settings"]);
 
     let text = |arguments: &str| {
         home.run(&format!("generate q1 --temperature 0 --tokens 12 --context 64 {arguments}"))
@@ -118,15 +118,15 @@ fn bad_requests_are_refused_by_name() {
     fs::write(home.path("bad.jsonl"), "{\"text\": \"fine\"}\n{\"messages\": [{\"role\": 3}]}\n").unwrap();
     fs::write(home.path("empty.jsonl"), "\n\n").unwrap();
     let cases: [(&str, &[&str]); 10] = [
-        ("--data bad.jsonl --out o", &["bad.jsonl, line 2", "\"role\" is a number", "messages"]),
-        ("--data empty.jsonl --out o", &["none of the 0 examples"]),
-        ("--data missing.jsonl --out o", &["missing.jsonl"]),
-        ("--data base --out o", &["base"]),
+        ("--data bad.jsonl --context 64 --out o", &["bad.jsonl, line 2", "\"role\" is a number", "messages"]),
+        ("--data empty.jsonl --context 64 --out o", &["none of the 0 examples"]),
+        ("--data missing.jsonl --context 64 --out o", &["missing.jsonl"]),
+        ("--data base --context 64 --out o", &["base"]),
         ("--data data.jsonl --out o --rank 0", &["rank = 0"]),
-        ("--data data.jsonl --out o --targets q,w", &["\"w\"", "gate_proj"]),
+        ("--data data.jsonl --context 64 --out o --targets q,w", &["\"w\"", "gate_proj"]),
         ("--data data.jsonl --out o --context 4096", &["128 positions"]),
         ("--data data.jsonl --out o --context 64 --workers 9", &["workers is 9"]),
-        ("--data data.jsonl --out o --context 64 --lr -1", &["learning rate is -1"]),
+        ("--data data.jsonl --out o --context 64 --lr=-1", &["learning rate is -1"]),
         ("--data data.jsonl --out o --context 64 --resume", &["checkpoints"]),
     ];
     for (line, parts) in cases {

