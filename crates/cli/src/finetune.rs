@@ -18,7 +18,7 @@ use selvedge_train::schedule::Schedule;
 use selvedge_train::settings::{Recipe, Resources};
 use selvedge_train::trainer::{OnStuck, StepReport, Trainer};
 
-use crate::args::FinetuneArgs;
+use crate::args::{FinetuneArgs, ShapeArg};
 use crate::progress::Stage;
 use crate::published::Published;
 use crate::say::{remark, result};
@@ -107,7 +107,7 @@ fn recipe(args: &FinetuneArgs, data: &Data) -> Recipe {
         peak: args.lr.unwrap_or(if args.full { 2e-5 } else { 2e-4 }),
         floor: 0.1,
         warmup: args.warmup.unwrap_or(steps / 20),
-        decay: steps / 5,
+        decay: if args.schedule == ShapeArg::Wsd { steps / 5 } else { 0 },
         steps,
     };
     let recipe = Recipe::new(args.batch, args.context as usize, schedule);

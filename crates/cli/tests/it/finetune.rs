@@ -84,13 +84,15 @@ fn an_adapter_is_trained_used_merged_and_resumed_with_one_result() {
     };
     assert!(loss("step     6") < loss("step     0"), "{}", whole.stderr);
     assert!(whole.stderr.contains("memory: "), "{}", whole.stderr);
-    let other =
-        home.run(&format!("{TUNE} --lr 0.01 --steps 6 --threads 3 --workers 2 --microbatch 1 --recompute --out b"));
+    let other = home.run(&format!(
+        "{TUNE} --lr 0.01 --steps 6 --threads 3 --workers 2 --microbatch 1 --recompute --out b"
+    ));
     assert_eq!(other.success().digest(), whole.digest());
     home.run(&format!("{TUNE} --lr 0.01 --steps 2 --threads 1 --out c")).success();
     let resumed = home.run(&format!("{TUNE} --lr 0.01 --steps 6 --threads 2 --out c --resume")).success();
     assert_eq!(resumed.digest(), whole.digest());
-    home.run(&format!("{TUNE} --lr 0.01 --steps 6 --alpha 3 --out c --resume")).refused(&["c", "other settings"]);
+    home.run(&format!("{TUNE} --lr 0.01 --steps 6 --alpha 3 --out c --resume"))
+        .refused(&["c", "other settings"]);
 
     let text = |arguments: &str| {
         home.run(&format!("generate q1 --temperature 0 --tokens 12 --context 64 {arguments}"))
