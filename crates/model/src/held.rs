@@ -105,6 +105,7 @@ pub(crate) enum Numbers<'a, T> {
     /// In a flat buffer of parameters.
     Lent(&'a [T]),
     /// In a flat buffer that others read as well.
+    #[expect(clippy::rc_buffer, reason = "an Arc of a slice would be made by copying the model")]
     Shared(Arc<Vec<T>>, Range<usize>),
     Own(Vec<T>),
 }
