@@ -118,7 +118,8 @@ impl Published {
                 Ok(path)
             }
             Source::HuggingFace(from) => {
-                hf::save(folder, &self.config, params, hf::Dtype::F32, from.generation())?;
+                // With all of its positions, whatever it was opened for.
+                hf::save(folder, from.config(), params, hf::Dtype::F32, from.generation())?;
                 for name in ["tokenizer.json", "tokenizer_config.json"] {
                     let from = from.path().join(name);
                     if from.exists() {

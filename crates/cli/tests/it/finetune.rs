@@ -101,6 +101,8 @@ fn an_adapter_is_trained_used_merged_and_resumed_with_one_result() {
     };
     let (beside, merged) = (text("--model base --adapter a"), text("--model a/merged"));
     assert_eq!(beside, merged);
+    let config = fs::read_to_string(home.path("a/merged/config.json")).unwrap();
+    assert!(config.contains("\"max_position_embeddings\": 128"), "{config}");
     assert_ne!(beside, text("--model base"));
 }
 
