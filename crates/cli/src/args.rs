@@ -1,6 +1,7 @@
 //! The command line. The same flag has the same name in every command.
 
 mod files;
+mod finetune;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use selvedge_train::settings::Dtype;
 
 use crate::eval::args::{EvalArgs, EvalSetArgs};
 pub(crate) use files::{ConvertArgs, FormatArg, PublishedArgs, PublishedCommand};
+pub(crate) use finetune::FinetuneArgs;
 
 /// Train, evaluate and run GPT-class language models: the same bits on any number of threads.
 #[derive(Debug, Parser)]
@@ -26,6 +28,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Train a model on text, from the text to samples
     Train(Box<TrainArgs>),
+    /// Fine-tune a published model on examples: adapters (LoRA), or all parameters
+    Finetune(Box<FinetuneArgs>),
     /// Continue a text with a trained model
     Generate(GenerateArgs),
     /// Talk with a published model
@@ -288,6 +292,9 @@ pub(crate) struct GenerateArgs {
     /// or smollm2, once it was fetched with `selvedge model get smollm2`
     #[arg(long, value_name = "FILE_OR_FOLDER", conflicts_with = "run")]
     pub(crate) model: Option<PathBuf>,
+    /// Adapter for the published model: a folder that `selvedge finetune` or PEFT has written
+    #[arg(long, value_name = "FOLDER", requires = "model")]
+    pub(crate) adapter: Option<PathBuf>,
     /// Positions of a published model to have room for, prompt included
     #[arg(long, value_name = "N", default_value_t = 4096, requires = "model",
         value_parser = clap::value_parser!(u32).range(1..))]

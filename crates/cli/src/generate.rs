@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use selvedge_model::lora::peft;
 use selvedge_model::{Batch, Generator, Sampler, Sampling, Sequence, StopStrings, Weights, build};
 use selvedge_sync::{CancelToken, Team};
 use selvedge_tensor::attention::CacheType;
@@ -31,7 +32,11 @@ pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<E
         let cache = args.cache.map_or_else(|| cx.precision().into(), CacheType::from);
         let published = Published::open_for(path, args.context as usize, (cache, count))?;
         let edges = Edges { before: published.tokenizer.prefix().to_vec(), ends: published.ends.clone() };
-        return published.with_weights(&mut cx, args.weights, |cx, model, weights| {
+        return published.with_weights(&mut cx, args.weights, |cx, model, mut weights| {
+            if let Some(folder) = &args.adapter {
+                let (adapters, added) = peft::load(folder, model.config())?;
+                weights = weights.with_adapters(adapters, added);
+            }
             let mut batch = Batch::new(model, weights, count, cache)?;
             print_texts(args, cx, &mut batch, &published.tokenizer, &edges, how, cancel)
         });

@@ -7,6 +7,7 @@ mod convert;
 mod eval;
 mod eval_set;
 mod fetched;
+mod finetune;
 mod generate;
 mod heat_map;
 mod inspect;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
     };
     let outcome = match Cli::parse().command {
         Command::Train(args) => train::run(*args, &cancel),
+        Command::Finetune(args) => finetune::run(&args, &cancel),
         Command::Generate(args) => generate::run(&args, &cancel),
         Command::Chat(args) => chat::run(&args, &cancel),
         Command::Eval(args) => eval::run(&args, &cancel),

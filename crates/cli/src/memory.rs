@@ -92,6 +92,18 @@ pub(crate) fn check_generation(
     }
 }
 
+/// Refuses a fine-tuning that needs more bytes than the machine has.
+pub(crate) fn check_finetune(need: f64) -> anyhow::Result<()> {
+    match total().filter(|&total| need > total) {
+        None => Ok(()),
+        Some(total) => bail!(
+            "fine-tuning needs {:.1} GB of memory, this machine has {:.1}: use --recompute, a shorter --context, fewer --workers or --shards, or adapters instead of --full",
+            need / 1e9,
+            total / 1e9
+        ),
+    }
+}
+
 /// Parameters that a model of either wiring has at the least.
 fn matrices(config: &Config) -> f64 {
     let (layers, channels) = (config.layers as f64, config.channels as f64);

@@ -3,7 +3,9 @@
 mod chat_template;
 
 use std::borrow::Cow;
-use std::path::Path;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use selvedge_model::gguf::{self, KeyError, optional};
@@ -118,6 +120,48 @@ pub(crate) fn locate(model: &Path) -> anyhow::Result<Cow<'_, Path>> {
     match fetched::named(model).filter(|_| !model.exists()) {
         Some(known) => Ok(Cow::Owned(known.cached()?)),
         None => Ok(Cow::Borrowed(model)),
+    }
+}
+
+/// For fine-tuning.
+impl Published {
+    /// The weights as a frozen base: those that are quantized stay so.
+    pub(crate) fn frozen(&self) -> anyhow::Result<Weights<'static, f32>> {
+        match &self.source {
+            Source::Gguf(model) => Ok(model.frozen()?),
+            Source::HuggingFace(folder) => {
+                let layout = selvedge_model::layout(&self.config)?;
+                Ok(Weights::shared(&layout, &Arc::new(folder.load())))
+            }
+        }
+    }
+
+    /// Writes a model of other parameters, in f32, that can be opened as this one was: `model.gguf` with the keys of the file,
+    /// or a Hugging Face folder with the files of the tokenizer. What is there is replaced when the new is whole.
+    pub(crate) fn save(&self, folder: &Path, params: &[f32]) -> anyhow::Result<PathBuf> {
+        let cannot = || format!("cannot write into {}", folder.display());
+        match &self.source {
+            Source::Gguf(model) => {
+                std::fs::create_dir_all(folder).with_context(cannot)?;
+                let path = folder.join("model.gguf");
+                let file = tempfile::NamedTempFile::new_in(folder).with_context(cannot)?;
+                model.rewrite(BufWriter::new(file.as_file()), params).with_context(cannot)?;
+                file.as_file().sync_all().with_context(cannot)?;
+                file.persist(&path).with_context(cannot)?;
+                Ok(path)
+            }
+            Source::HuggingFace(from) => {
+                // With all of its positions, whatever it was opened for.
+                hf::save(folder, from.config(), params, hf::Dtype::F32, from.generation())?;
+                for name in ["tokenizer.json", "tokenizer_config.json"] {
+                    let from = from.path().join(name);
+                    if from.exists() {
+                        std::fs::copy(&from, folder.join(name)).with_context(cannot)?;
+                    }
+                }
+                Ok(folder.to_owned())
+            }
+        }
     }
 }
 

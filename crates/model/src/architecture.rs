@@ -5,14 +5,17 @@ use std::ops::Range;
 
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 use selvedge_tensor::attention::{self, KvCache, Segment};
-use selvedge_tensor::{Context, Init, Real, cross_entropy, linear, rope};
+use selvedge_tensor::{Context, Init, Real, cross_entropy, rope};
 
 use crate::config::{Arch, Config};
 use crate::error::Error;
 use crate::gpt2::{self, Gpt2};
-use crate::held::{Weight, Weights, is_table};
+use crate::held::{Weights, is_table};
 use crate::layout::{Layout, Slot, flat, read};
 use crate::llama::{self, Llama};
+use crate::lora::Adapted;
+use crate::sequences::Sequences;
+use crate::weight::{Gradient, Weight, linear_backward};
 
 /// What the activations are for, which decides what is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,15 +116,32 @@ impl std::ops::AddAssign for LossSum {
     }
 }
 
-/// Whole sequences of one length, row-major (B, T).
+/// Rows of one length, row-major (B, T): a sequence each, or several documents one after another.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
     /// Inputs, each below the vocabulary.
     pub tokens: &'a [u32],
-    /// What follows each input, or [`cross_entropy::IGNORE`].
+    /// What follows each input, or [`IGNORE`](cross_entropy::IGNORE).
     pub targets: &'a [u32],
     /// T.
     pub time: usize,
+    /// For each input the place in its row at which its document begins; empty where every row is one. A document sees
+    /// no other, and its positions count from its beginning.
+    pub starts: &'a [u32],
+    /// Number of the first row in a run, which is what dropout depends on.
+    pub first: u64,
+}
+
+impl<'a> Rows<'a> {
+    /// Whole sequences, the first of a run.
+    pub fn new(tokens: &'a [u32], targets: &'a [u32], time: usize) -> Self {
+        Rows { tokens, targets, time, starts: &[], first: 0 }
+    }
+
+    /// How many rows there are, B.
+    pub fn batch(&self) -> usize {
+        self.tokens.len() / self.time.max(1)
+    }
 }
 
 /// Rows of several sequences, computed at once: a ragged batch.
@@ -179,14 +199,13 @@ pub trait Architecture<T: Real>: Debug + Send + Sync {
         sum: &mut LossSum,
     );
 
-    /// Adds the gradient of the embeddings, given that of their output (rows, C) for sequences of `time`.
+    /// Adds the gradient of the embeddings, given that of their output (rows, C); of `rows` the targets are not read.
     fn embedding_gradient(
         &self,
         cx: &mut Context<T>,
         grads: &mut [T],
         dinput: ArrayView2<'_, T>,
-        tokens: &[u32],
-        time: usize,
+        rows: Rows<'_>,
     );
 
     /// Runs rows of several sequences, extends their caches (one a layer), and writes the logits (wanted, V) of some of them;
@@ -203,11 +222,47 @@ pub trait Architecture<T: Real>: Debug + Send + Sync {
     );
 }
 
+/// What fine-tuning with adapters needs of a wiring; [`Tuned`](crate::lora::Tuned) is what is used.
+pub trait Tunable<T: Real>: Architecture<T> {
+    /// As [`Architecture::loss`], over a frozen base with adapters.
+    fn adapted_loss(
+        &self,
+        cx: &mut Context<T>,
+        adapted: Adapted<'_, T>,
+        acts: &mut [T],
+        rows: Rows<'_>,
+        sum: &mut LossSum,
+    );
+
+    /// As [`Architecture::loss_and_gradient`], for the parameters of the adapters alone. Behind the activations `acts` has
+    /// an element for each of a vector: biases and scales, whose gradients nobody reads.
+    fn adapted_loss_and_gradient(
+        &self,
+        cx: &mut Context<T>,
+        adapted: Adapted<'_, T>,
+        grads: &mut [T],
+        fold: Fold,
+        acts: &mut [T],
+        mode: Mode,
+        rows: Rows<'_>,
+        dinput: ArrayViewMut2<'_, T>,
+        sum: &mut LossSum,
+    );
+}
+
 /// The architecture a configuration names.
 ///
 /// # Errors
 /// [`Error::Config`] for sizes that make no model.
 pub fn build<T: Real>(config: Config) -> Result<Box<dyn Architecture<T>>, Error> {
+    Ok(build_tunable(config)?)
+}
+
+/// The same for fine-tuning with adapters.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_tunable<T: Real>(config: Config) -> Result<Box<dyn Tunable<T>>, Error> {
     config.validate()?;
     Ok(match config.arch {
         Arch::Gpt2 => Box::new(Gpt2::new(config)),
@@ -240,12 +295,16 @@ impl<T: Real> Attend<'_, T> {
     pub(crate) fn turn(
         &self,
         cx: &mut Context<T>,
-        x: ArrayViewMut2<'_, T>,
+        mut x: ArrayViewMut2<'_, T>,
         table: &rope::Table<T>,
-        time: usize,
+        sequences: &[Sequences],
     ) {
         match self {
-            Attend::Rows => rope::forward(cx, x, table, time, 0),
+            Attend::Rows => {
+                for of in sequences {
+                    rope::forward(cx, x.slice_mut(s![of.rows.clone(), ..]), table, of.time, 0);
+                }
+            }
             Attend::Cached { positions, .. } => rope::forward_at(cx, x, table, positions),
         }
     }
@@ -254,16 +313,25 @@ impl<T: Real> Attend<'_, T> {
 /// out (N, H·D) = attention over `qkv`, by way of `attend`.
 pub(crate) fn attend<T: Real>(
     cx: &mut Context<T>,
-    out: ArrayViewMut2<'_, T>,
+    mut out: ArrayViewMut2<'_, T>,
     lse: &mut ArrayViewMut2<'_, T>,
     qkv: ArrayView2<'_, T>,
-    shape: &attention::Shape,
+    config: &Config,
+    sequences: &[Sequences],
     attend: Attend<'_, T>,
 ) {
-    let lse = lse.as_slice_mut().expect("activations are contiguous");
+    let lse = flat(lse);
     match attend {
-        Attend::Rows => attention::forward(cx, out, lse, qkv, shape),
+        Attend::Rows => {
+            for of in sequences {
+                let shape = config.attention(of.batch(), of.time);
+                let (out, qkv) = (out.slice_mut(s![of.rows.clone(), ..]), qkv.slice(s![of.rows.clone(), ..]));
+                let lse = &mut lse[of.rows.start * shape.heads..of.rows.end * shape.heads];
+                attention::forward(cx, out, lse, qkv, &shape);
+            }
+        }
         Attend::Cached { cache, segments, .. } => {
+            let shape = &config.attention(1, qkv.nrows());
             let (q_end, k_end) = (shape.query_cols(), shape.query_cols() + shape.kv_cols());
             let mut first = 0;
             for segment in segments {
@@ -302,6 +370,25 @@ pub(crate) fn head_logits<T: Real>(
     head.linear(cx, logits.expect("logits for each row that is wanted"), normed, None);
 }
 
+/// dqkv is overwritten by the gradient of what [`attend`] saw in the rows at hand, given dout and what it left.
+pub(crate) fn attend_backward<T: Real>(
+    cx: &mut Context<T>,
+    dqkv: &mut ArrayViewMut2<'_, T>,
+    dout: ArrayView2<'_, T>,
+    out: ArrayView2<'_, T>,
+    lse: &[T],
+    qkv: ArrayView2<'_, T>,
+    config: &Config,
+    sequences: &[Sequences],
+) {
+    for of in sequences {
+        let shape = config.attention(of.batch(), of.time);
+        let [dout, out, qkv] = [dout, out, qkv].map(|all| all.slice_move(s![of.rows.clone(), ..]));
+        let lse = &lse[of.rows.start * shape.heads..of.rows.end * shape.heads];
+        attention::backward(cx, dqkv.slice_mut(s![of.rows.clone(), ..]), dout, out, lse, qkv, &shape);
+    }
+}
+
 /// The input and the output of block `l`, when `outs` holds the outputs of the last `outs.len()` blocks.
 pub(crate) fn input_output<'a, T: Real>(
     embedded: &'a ArrayViewMut2<'_, T>,
@@ -315,11 +402,6 @@ pub(crate) fn input_output<'a, T: Real>(
     let pair = outs.get_disjoint_mut([(l - 1) % n, l % n]);
     let [input, output] = pair.expect("two blocks have two outputs");
     (input.view(), output.view_mut())
-}
-
-/// Positions 0, 1, …, T − 1 for each of the sequences of `rows` rows.
-pub(crate) fn positions(rows: usize, time: usize) -> Vec<u32> {
-    (0..rows).map(|row| u32::try_from(row % time).unwrap_or(u32::MAX)).collect()
 }
 
 /// Rows of logits there are at once, of `rows`: some 16 MiB of f32, and enough rows to make packing the head worth while.
@@ -341,7 +423,7 @@ pub(crate) fn head_losses<T: Real>(
     sum: &mut LossSum,
 ) {
     by_rows(logits, normed.nrows(), |mut logits, rows| {
-        linear::forward(cx, logits.view_mut(), normed.slice(s![rows.clone(), ..]), head.operand(), None);
+        head.linear(cx, logits.view_mut(), normed.slice(s![rows.clone(), ..]), None);
         cross_entropy::forward(cx, &mut flat(losses)[rows.clone()], logits, &targets[rows]);
     });
     sum.add_rows(read(losses), targets);
@@ -356,13 +438,13 @@ pub(crate) fn head_losses_and_gradient<T: Real>(
     head: &Weight<'_, T>,
     targets: &[u32],
     mut dnormed: ArrayViewMut2<'_, T>,
-    (dhead, fold): (&mut ArrayViewMut2<'_, T>, Fold),
+    (dhead, fold): (&mut Gradient<'_, T>, Fold),
     sum: &mut LossSum,
 ) {
     let mut fold = fold;
     by_rows(logits, normed.nrows(), |mut logits, rows| {
         let normed = normed.slice(s![rows.clone(), ..]);
-        linear::forward(cx, logits.view_mut(), normed, head.operand(), None);
+        head.linear(cx, logits.view_mut(), normed, None);
         let losses = &mut flat(losses)[rows.clone()];
         cross_entropy::forward_backward(cx, losses, logits.view_mut(), &targets[rows.clone()]);
         let dnormed = dnormed.slice_mut(s![rows, ..]);
@@ -397,21 +479,6 @@ pub(crate) fn is_product(slot: &Slot, tied: bool) -> bool {
     slot.decay && (!is_table(slot) || tied && slot.name == "token_embedding")
 }
 
-/// dx = dy · W, dW = dyᵀ · x or `+=`, db += Σ dy.
-#[track_caller]
-pub(crate) fn linear_backward<T: Real>(
-    cx: &mut Context<T>,
-    dx: ArrayViewMut2<'_, T>,
-    (dw, fold): (&mut ArrayViewMut2<'_, T>, Fold),
-    dbias: Option<&mut ArrayViewMut2<'_, T>>,
-    dy: ArrayView2<'_, T>,
-    x: ArrayView2<'_, T>,
-    w: &Weight<'_, T>,
-) {
-    linear::backward_weight(cx, dw.view_mut(), fold.init(), dbias.map(|b| b.row_mut(0)), dy, x);
-    linear::backward_input(cx, dx, Init::Zero, dy, w.view);
-}
-
 #[cfg(test)]
 mod tests {
     use ndarray::Array2;
@@ -444,7 +511,7 @@ mod tests {
             &head,
             &targets,
             dnormed.view_mut(),
-            (&mut dhead.view_mut(), Fold::First),
+            (&mut Gradient::of(dhead.view_mut()), Fold::First),
             &mut sum,
         );
         let (mut alone, mut alone_losses) = (LossSum::default(), losses.clone());

@@ -37,6 +37,7 @@ mod metadata;
 mod model;
 mod names;
 mod quantize;
+mod rewrite;
 mod scaling;
 mod settings;
 mod sources;

@@ -3,18 +3,21 @@
 //! Pre-norm blocks: x + attn_out(attention(qkv(norm_1(x)))), then x + mlp_down(gelu(mlp_up(norm_2(x)))).
 
 use ndarray::{ArrayView2, ArrayViewMut2};
-use selvedge_tensor::attention::{self, KvCache};
+use selvedge_tensor::attention::KvCache;
 use selvedge_tensor::gelu::Form;
-use selvedge_tensor::{Context, Real, embedding, gelu, layernorm, linear};
+use selvedge_tensor::{Context, Real, embedding, layernorm};
 
 use crate::architecture::{
-    Architecture, Attend, Fold, LossSum, Mode, Ragged, Rows, attend, clear_additions, head_input,
-    head_logits, head_losses, head_losses_and_gradient, input_output, linear_backward, positions,
+    Architecture, Attend, Fold, LossSum, Mode, Ragged, Rows, Tunable, attend, attend_backward,
+    clear_additions, head_input, head_logits, head_losses, head_losses_and_gradient, input_output,
 };
 use crate::config::{Activation, Config};
-use crate::held::{Weight, Weights};
+use crate::held::Weights;
 use crate::init::DEVIATION;
 use crate::layout::{Allocator, Carver, Init, Layout, Slot, Span, flat, read};
+use crate::lora::Adapted;
+use crate::sequences::{Sequences, positions};
+use crate::weight::{Gradient, Weight, linear_backward, linear_gelu_backward};
 
 /// Weights of one block, whatever is held for each.
 #[derive(Debug)]
@@ -246,14 +249,12 @@ impl Gpt2 {
         p: &Params<Weight<'_, T>>,
         a: &mut Views<'_, T>,
         tokens: &[u32],
-        time: usize,
+        sequences: &[Sequences],
         mut caches: Option<(&mut [KvCache<T>], Ragged<'_>)>,
     ) {
-        let n = tokens.len();
-        let shape = self.config.attention(n / time.max(1), time);
         let positions = match &caches {
             Some((_, rows)) => rows.positions(),
-            None => positions(n, time),
+            None => positions(sequences),
         };
         p.token_embedding.look_up(cx, a.embedded.view_mut(), tokens);
         embedding::forward_add(cx, a.embedded.view_mut(), &positions, p.position_embedding.view);
@@ -266,7 +267,7 @@ impl Gpt2 {
                 }
                 None => Attend::Rows,
             };
-            self.block_forward(cx, block, &mut a.blocks[l % kept], x, out, &shape, attend);
+            self.block_forward(cx, block, &mut a.blocks[l % kept], x, out, sequences, attend);
         }
         let last = a.outs[(self.config.layers - 1) % a.outs.len()].view();
         let x = head_input(last, a.picked.as_mut(), caches.map_or(&[], |(_, rows)| rows.wanted));
@@ -282,24 +283,23 @@ impl Gpt2 {
         a: &mut BlockActs<ArrayViewMut2<'_, T>>,
         x: ArrayView2<'_, T>,
         out: ArrayViewMut2<'_, T>,
-        shape: &attention::Shape,
+        sequences: &[Sequences],
         keys: Attend<'_, T>,
     ) {
         let eps = self.config.norm_eps;
         let (w, b) = (p.norm_1_weight.row(), p.norm_1_bias.row());
         layernorm::forward(cx, a.norm_1.view_mut(), flat(&mut a.mean_1), flat(&mut a.rstd_1), x, w, b, eps);
         p.qkv_weight.linear(cx, a.qkv.view_mut(), a.norm_1.view(), Some(p.qkv_bias.row()));
-        attend(cx, a.attn.view_mut(), &mut a.lse, a.qkv.view(), shape, keys);
-        let (w, b) = (p.attn_out_weight.operand(), Some(p.attn_out_bias.row()));
-        linear::forward_onto(cx, a.mid.view_mut(), x, a.attn.view(), w, b);
+        attend(cx, a.attn.view_mut(), &mut a.lse, a.qkv.view(), &self.config, sequences, keys);
+        let b = Some(p.attn_out_bias.row());
+        p.attn_out_weight.linear_onto(cx, a.mid.view_mut(), x, a.attn.view(), b);
         let (w, b) = (p.norm_2_weight.row(), p.norm_2_bias.row());
         let (mean, rstd) = (flat(&mut a.mean_2), flat(&mut a.rstd_2));
         layernorm::forward(cx, a.norm_2.view_mut(), mean, rstd, a.mid.view(), w, b, eps);
-        let (w, b) = (p.mlp_up_weight.operand(), p.mlp_up_bias.row());
-        let slopes = a.slopes.as_mut().map(|slopes| slopes.view_mut());
-        gelu::linear_forward(cx, a.gelu.view_mut(), slopes, a.norm_2.view(), w, b, self.form);
-        let (w, b) = (p.mlp_down_weight.operand(), Some(p.mlp_down_bias.row()));
-        linear::forward_onto(cx, out, a.mid.view(), a.gelu.view(), w, b);
+        let (slopes, b) = (a.slopes.as_mut().map(|slopes| slopes.view_mut()), p.mlp_up_bias.row());
+        p.mlp_up_weight.linear_gelu(cx, a.gelu.view_mut(), slopes, a.norm_2.view(), b, self.form);
+        let b = Some(p.mlp_down_bias.row());
+        p.mlp_down_weight.linear_onto(cx, out, a.mid.view(), a.gelu.view(), b);
     }
 
     /// Reads upwards: each line mirrors one of the forward. `dres` is the gradient of the residual stream,
@@ -308,41 +308,87 @@ impl Gpt2 {
         &self,
         cx: &mut Context<T>,
         p: &Block<Weight<'_, T>>,
-        (d, fold): (&mut Block<ArrayViewMut2<'_, T>>, Fold),
+        (d, fold): (&mut Block<Gradient<'_, T>>, Fold),
         a: &BlockActs<ArrayViewMut2<'_, T>>,
         back: &mut Back<ArrayViewMut2<'_, T>>,
         x: ArrayView2<'_, T>,
         dres: &mut ArrayViewMut2<'_, T>,
-        shape: &attention::Shape,
+        sequences: &[Sequences],
     ) {
         let Back { dnorm, dqkv, dattn, dup } = back;
-        let (dw, db) = (d.mlp_down_weight.view_mut(), Some(d.mlp_down_bias.row_mut(0)));
-        linear::backward_weight(cx, dw, fold.init(), db, dres.view(), a.gelu.view());
-        let slopes = a.slopes.as_ref().expect("a mode with a backward");
-        gelu::linear_backward(cx, dup.view_mut(), dres.view(), p.mlp_down_weight.view, slopes.view());
+        let (dw, db) = ((&mut d.mlp_down_weight, fold), Some(&mut d.mlp_down_bias));
+        let (w, slopes) = (&p.mlp_down_weight, a.slopes.as_ref().expect("a mode with a backward"));
+        linear_gelu_backward(cx, dup.view_mut(), dw, db, dres.view(), a.gelu.view(), w, slopes.view());
         let (dw, db) = ((&mut d.mlp_up_weight, fold), Some(&mut d.mlp_up_bias));
         linear_backward(cx, dnorm.view_mut(), dw, db, dup.view(), a.norm_2.view(), &p.mlp_up_weight);
-        let (dw, db) = (d.norm_2_weight.row_mut(0), d.norm_2_bias.row_mut(0));
+        let (dw, db) = (d.norm_2_weight.row(), d.norm_2_bias.row());
         let (mean, rstd) = (read(&a.mean_2), read(&a.rstd_2));
         let w = p.norm_2_weight.row();
         layernorm::backward(cx, dres.view_mut(), dw, db, dnorm.view(), a.mid.view(), w, mean, rstd);
         let (dw, db) = ((&mut d.attn_out_weight, fold), Some(&mut d.attn_out_bias));
         linear_backward(cx, dattn.view_mut(), dw, db, dres.view(), a.attn.view(), &p.attn_out_weight);
-        attention::backward(
-            cx,
-            dqkv.view_mut(),
-            dattn.view(),
-            a.attn.view(),
-            read(&a.lse),
-            a.qkv.view(),
-            shape,
-        );
+        let (out, lse, qkv) = (a.attn.view(), read(&a.lse), a.qkv.view());
+        attend_backward(cx, dqkv, dattn.view(), out, lse, qkv, &self.config, sequences);
         let (dw, db) = ((&mut d.qkv_weight, fold), Some(&mut d.qkv_bias));
         linear_backward(cx, dnorm.view_mut(), dw, db, dqkv.view(), a.norm_1.view(), &p.qkv_weight);
-        let (dw, db) = (d.norm_1_weight.row_mut(0), d.norm_1_bias.row_mut(0));
+        let (dw, db) = (d.norm_1_weight.row(), d.norm_1_bias.row());
         let (mean, rstd) = (read(&a.mean_1), read(&a.rstd_1));
         let w = p.norm_1_weight.row();
         layernorm::backward(cx, dres.view_mut(), dw, db, dnorm.view(), x, w, mean, rstd);
+    }
+
+    /// Adds the losses of `rows` to `sum`.
+    fn losses<T: Real>(
+        &self,
+        cx: &mut Context<T>,
+        p: &Params<Weight<'_, T>>,
+        acts: &mut [T],
+        rows: Rows<'_>,
+        sum: &mut LossSum,
+    ) {
+        let mut a = self.views(acts, rows.batch(), rows.time, Mode::Evaluate);
+        self.forward(cx, p, &mut a, rows.tokens, &Sequences::of(&rows), None);
+        head_losses(cx, &mut a.logits, &mut a.losses, a.norm_f.view(), p.head(), rows.targets, sum);
+    }
+
+    /// Forward and backward: adds the losses of `rows` to `sum`, and their gradients to `d`.
+    fn gradient<T: Real>(
+        &self,
+        cx: &mut Context<T>,
+        p: &Params<Weight<'_, T>>,
+        (d, fold): (&mut Params<Gradient<'_, T>>, Fold),
+        acts: &mut [T],
+        mode: Mode,
+        rows: Rows<'_>,
+        mut dinput: ArrayViewMut2<'_, T>,
+        sum: &mut LossSum,
+    ) {
+        let sequences = &Sequences::of(&rows);
+        let mut a = self.views(acts, rows.batch(), rows.time, mode);
+        let mut back = a.back.take().expect("a mode with a backward");
+
+        self.forward(cx, p, &mut a, rows.tokens, sequences, None);
+        let (dnorm, dhead) = (back.dnorm.view_mut(), (d.head_mut(), fold));
+        let (logits, losses, normed) = (&mut a.logits, &mut a.losses, a.norm_f.view());
+        head_losses_and_gradient(cx, logits, losses, normed, p.head(), rows.targets, dnorm, dhead, sum);
+
+        // From here on `dinput` holds the gradient of the residual stream.
+        dinput.fill(T::ZERO);
+        let (dw, db) = (d.norm_f_weight.row(), d.norm_f_bias.row());
+        let last = a.outs[self.config.layers - 1].view();
+        let (mean, rstd) = (read(&a.mean_f), read(&a.rstd_f));
+        let w = p.norm_f_weight.row();
+        layernorm::backward(cx, dinput.view_mut(), dw, db, back.dnorm.view(), last, w, mean, rstd);
+        let kept = a.blocks.len();
+        for l in (0..self.config.layers).rev() {
+            let (x, out) = input_output(&a.embedded, &mut a.outs, l);
+            let acts = &mut a.blocks[l % kept];
+            if mode == Mode::Recompute {
+                self.block_forward(cx, &p.blocks[l], acts, x, out, sequences, Attend::Rows);
+            }
+            let d = (&mut d.blocks[l], fold);
+            self.block_backward(cx, &p.blocks[l], d, acts, &mut back, x, &mut dinput, sequences);
+        }
     }
 }
 
@@ -360,11 +406,7 @@ impl<T: Real> Architecture<T> for Gpt2 {
     }
 
     fn loss(&self, cx: &mut Context<T>, params: &[T], acts: &mut [T], rows: Rows<'_>, sum: &mut LossSum) {
-        let batch = rows.tokens.len() / rows.time.max(1);
-        let mut a = self.views(acts, batch, rows.time, Mode::Evaluate);
-        let p = self.weights(params);
-        self.forward(cx, &p, &mut a, rows.tokens, rows.time, None);
-        head_losses(cx, &mut a.logits, &mut a.losses, a.norm_f.view(), p.head(), rows.targets, sum);
+        self.losses(cx, &self.weights(params), acts, rows, sum);
     }
 
     fn loss_and_gradient(
@@ -376,42 +418,15 @@ impl<T: Real> Architecture<T> for Gpt2 {
         acts: &mut [T],
         mode: Mode,
         rows: Rows<'_>,
-        mut dinput: ArrayViewMut2<'_, T>,
+        dinput: ArrayViewMut2<'_, T>,
         sum: &mut LossSum,
     ) {
-        let batch = rows.tokens.len() / rows.time.max(1);
-        let shape = self.config.attention(batch, rows.time);
-        let p = self.weights(params);
         if fold == Fold::First {
             clear_additions(&self.layout, grads, self.config.tied);
         }
         let mut carver = Carver::new(grads);
-        let mut d = self.params.map(&mut |slot| carver.take(&slot.span));
-        let mut a = self.views(acts, batch, rows.time, mode);
-        let mut back = a.back.take().expect("a mode with a backward");
-
-        self.forward(cx, &p, &mut a, rows.tokens, rows.time, None);
-        let (dnorm, dhead) = (back.dnorm.view_mut(), (d.head_mut(), fold));
-        let (logits, losses, normed) = (&mut a.logits, &mut a.losses, a.norm_f.view());
-        head_losses_and_gradient(cx, logits, losses, normed, p.head(), rows.targets, dnorm, dhead, sum);
-
-        // From here on `dinput` holds the gradient of the residual stream.
-        dinput.fill(T::ZERO);
-        let (dw, db) = (d.norm_f_weight.row_mut(0), d.norm_f_bias.row_mut(0));
-        let last = a.outs[self.config.layers - 1].view();
-        let (mean, rstd) = (read(&a.mean_f), read(&a.rstd_f));
-        let w = p.norm_f_weight.row();
-        layernorm::backward(cx, dinput.view_mut(), dw, db, back.dnorm.view(), last, w, mean, rstd);
-        let kept = a.blocks.len();
-        for l in (0..self.config.layers).rev() {
-            let (x, out) = input_output(&a.embedded, &mut a.outs, l);
-            let acts = &mut a.blocks[l % kept];
-            if mode == Mode::Recompute {
-                self.block_forward(cx, &p.blocks[l], acts, x, out, &shape, Attend::Rows);
-            }
-            let d = (&mut d.blocks[l], fold);
-            self.block_backward(cx, &p.blocks[l], d, acts, &mut back, x, &mut dinput, &shape);
-        }
+        let mut d = self.params.map(&mut |slot| Gradient::of(carver.take(&slot.span)));
+        self.gradient(cx, &self.weights(params), (&mut d, fold), acts, mode, rows, dinput, sum);
     }
 
     fn embedding_gradient(
@@ -419,14 +434,13 @@ impl<T: Real> Architecture<T> for Gpt2 {
         cx: &mut Context<T>,
         grads: &mut [T],
         dinput: ArrayView2<'_, T>,
-        tokens: &[u32],
-        time: usize,
+        rows: Rows<'_>,
     ) {
         let mut carver = Carver::new(grads);
         let dtokens = carver.take(&self.params.token_embedding.span);
         let dpositions = carver.take(&self.params.position_embedding.span);
-        embedding::backward(cx, dtokens, dinput, tokens);
-        embedding::backward(cx, dpositions, dinput, &positions(tokens.len(), time));
+        embedding::backward(cx, dtokens, dinput, rows.tokens);
+        embedding::backward(cx, dpositions, dinput, &positions(&Sequences::of(&rows)));
     }
 
     fn generate(
@@ -438,13 +452,43 @@ impl<T: Real> Architecture<T> for Gpt2 {
         rows: Ragged<'_>,
         logits: &mut [T],
     ) {
-        let mut held = weights.0.iter();
-        let weights =
-            self.params.map(&mut |slot| Weight::held(slot, held.next().expect("a weight for each slot")));
+        let weights = self.params.map(&mut weights.read());
         let (n, mode) = (rows.tokens.len(), Mode::Generate { logits: rows.wanted.len() });
         let mut a = self.views(acts, 1, n, mode);
-        self.forward(cx, &weights, &mut a, rows.tokens, n, Some((caches, rows)));
+        self.forward(cx, &weights, &mut a, rows.tokens, &[], Some((caches, rows)));
         head_logits(cx, logits, a.norm_f.view(), weights.head(), self.config.vocab);
+    }
+}
+
+impl<T: Real> Tunable<T> for Gpt2 {
+    fn adapted_loss(
+        &self,
+        cx: &mut Context<T>,
+        adapted: Adapted<'_, T>,
+        acts: &mut [T],
+        rows: Rows<'_>,
+        sum: &mut LossSum,
+    ) {
+        self.losses(cx, &self.params.map(&mut adapted.weights(None)), acts, rows, sum);
+    }
+
+    fn adapted_loss_and_gradient(
+        &self,
+        cx: &mut Context<T>,
+        adapted: Adapted<'_, T>,
+        grads: &mut [T],
+        fold: Fold,
+        acts: &mut [T],
+        mode: Mode,
+        rows: Rows<'_>,
+        dinput: ArrayViewMut2<'_, T>,
+        sum: &mut LossSum,
+    ) {
+        let (_, len) = self.plan(rows.batch(), rows.time, mode);
+        let (acts, vectors) = acts.split_at_mut(len);
+        let p = self.params.map(&mut adapted.weights(Some(&rows)));
+        let mut d = self.params.map(&mut adapted.gradients(grads, vectors));
+        self.gradient(cx, &p, (&mut d, fold), acts, mode, rows, dinput, sum);
     }
 }
 

@@ -1,14 +1,17 @@
 //! Weights as generation reads them: packed for products or quantized, and plain for what is looked up or added.
 
-use std::ops::Deref;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
 
-use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2, s};
+use ndarray::ArrayView2;
 use selvedge_tensor::quantized::Form;
-use selvedge_tensor::{Context, Operand, Packed, Quantized, Real, embedding, linear};
+use selvedge_tensor::{Context, Operand, Packed, Quantized, Real};
 
 use crate::Config;
 use crate::architecture::is_product;
 use crate::layout::{Layout, Slot};
+use crate::lora::Adapters;
+use crate::weight::Weight;
 
 /// How the weights of products are kept for generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,9 +22,10 @@ pub enum Storage {
     Quantized(Form),
 }
 
-/// The weights of a model for [`Architecture::generate`](crate::Architecture::generate), in the order of its layout.
+/// The weights of a model for [`Architecture::generate`](crate::Architecture::generate), in the order of its layout, and
+/// adapters on top of them, if there are any.
 #[derive(Debug)]
-pub struct Weights<'a, T>(pub(crate) Vec<Held<'a, T>>);
+pub struct Weights<'a, T>(pub(crate) Vec<Held<'a, T>>, pub(crate) Option<(Adapters, Vec<T>)>);
 
 impl<'a, T: Real> Weights<'a, T> {
     /// Packs the weights of products; vectors and tables that are looked up are read where they lie in `params`.
@@ -40,7 +44,39 @@ impl<'a, T: Real> Weights<'a, T> {
             let part = Part::new(cx, slot.span.view(params), storage);
             Held { parts: vec![part], numbers: is_table(slot).then_some(numbers) }
         };
-        Weights(layout.slots().iter().map(&mut hold).collect())
+        Weights(layout.slots().iter().map(&mut hold).collect(), None)
+    }
+
+    /// Plain numbers in a flat buffer that is shared: the frozen base of a fine-tuning.
+    pub fn shared(layout: &Layout, params: &Arc<Vec<T>>) -> Self {
+        let hold = |slot: &Slot| {
+            let numbers = Numbers::Shared(Arc::clone(params), slot.span.range());
+            Held { parts: Vec::new(), numbers: Some(numbers) }
+        };
+        Weights(layout.slots().iter().map(hold).collect(), None)
+    }
+
+    /// The same with adapters, whose parameters are laid out as by [`Adapters::layout`].
+    ///
+    /// # Panics
+    /// If `params` has another length.
+    #[must_use]
+    pub fn with_adapters(self, adapters: Adapters, params: Vec<T>) -> Self {
+        assert_eq!(params.len(), adapters.layout().len(), "a buffer of the adapters' layout");
+        Weights(self.0, Some((adapters, params)))
+    }
+
+    /// The weights one after another, as products of generation read them.
+    pub(crate) fn read<'w>(&'w self) -> impl FnMut(&Slot) -> Weight<'w, T> + use<'w, 'a, T> {
+        let mut held = self.0.iter().enumerate();
+        move |slot| {
+            let (index, held) = held.next().expect("a weight for each slot");
+            let weight = Weight::held(slot, held);
+            match &self.1 {
+                Some((adapters, params)) => weight.with_adapters(adapters.of(index, params, None)),
+                None => weight,
+            }
+        }
     }
 
     /// # Panics
@@ -76,6 +112,9 @@ pub(crate) struct Held<'a, T> {
 pub(crate) enum Numbers<'a, T> {
     /// In a flat buffer of parameters.
     Lent(&'a [T]),
+    /// In a flat buffer that others read as well.
+    #[expect(clippy::rc_buffer, reason = "an Arc of a slice would be made by copying the model")]
+    Shared(Arc<Vec<T>>, Range<usize>),
     Own(Vec<T>),
 }
 
@@ -85,16 +124,23 @@ impl<T> Deref for Numbers<'_, T> {
     fn deref(&self) -> &[T] {
         match self {
             Numbers::Lent(numbers) => numbers,
+            Numbers::Shared(params, range) => &params[range.clone()],
             Numbers::Own(numbers) => numbers,
         }
     }
 }
 
 impl<T> Held<'_, T> {
+    /// Whether some of it can be read by products of one direction alone.
+    pub(crate) fn is_packed(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Packed(_)))
+    }
+
     fn bytes(&self) -> usize {
         let own = match &self.numbers {
             Some(Numbers::Own(numbers)) => size_of_val(numbers.as_slice()),
-            _ => 0,
+            Some(Numbers::Shared(_, range)) => range.len() * size_of::<T>(),
+            Some(Numbers::Lent(_)) | None => 0,
         };
         own + self.parts.iter().map(Part::bytes).sum::<usize>()
     }
@@ -115,14 +161,14 @@ impl<T> Part<T> {
         }
     }
 
-    fn outputs(&self) -> usize {
+    pub(crate) fn outputs(&self) -> usize {
         match self {
             Part::Packed(packed) => packed.cols(),
             Part::Quantized(weights) => weights.outputs(),
         }
     }
 
-    fn operand(&self) -> Operand<'_, T> {
+    pub(crate) fn operand(&self) -> Operand<'_, T> {
         match self {
             Part::Packed(packed) => Operand::Packed(packed),
             Part::Quantized(weights) => Operand::Quantized(weights),
@@ -139,74 +185,5 @@ impl<T: Real> Part<T> {
                 Part::Quantized(Quantized::of(form, weight.mapv(|w| w.to_f64() as f32).view()))
             }
         }
-    }
-}
-
-/// One weight as a wiring reads it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Weight<'a, T> {
-    /// Its numbers; empty where there are none.
-    pub(crate) view: ArrayView2<'a, T>,
-    parts: &'a [Part<T>],
-}
-
-impl<'a, T: Real> Weight<'a, T> {
-    pub(crate) fn plain(view: ArrayView2<'a, T>) -> Self {
-        Weight { view, parts: &[] }
-    }
-
-    pub(crate) fn held(slot: &Slot, held: &'a Held<'_, T>) -> Self {
-        let view = held.numbers.as_ref().map_or_else(
-            || ArrayView2::from_shape((0, slot.span.cols), &[]),
-            |numbers| ArrayView2::from_shape((slot.span.rows, slot.span.cols), numbers),
-        );
-        Weight { view: view.expect("a weight has its slot's length"), parts: &held.parts }
-    }
-
-    /// The transposed weight as the right operand of a product.
-    ///
-    /// # Panics
-    /// If it is in several parts.
-    pub(crate) fn operand(&self) -> Operand<'_, T> {
-        match self.parts {
-            [] => Operand::View(self.view.t()),
-            [part] => part.operand(),
-            parts => panic!("a weight in {} parts is no single operand", parts.len()),
-        }
-    }
-
-    /// y (N, OC) = x (N, C) · Wᵀ + bias.
-    pub(crate) fn linear(
-        &self,
-        cx: &mut Context<T>,
-        mut y: ArrayViewMut2<'_, T>,
-        x: ArrayView2<'_, T>,
-        bias: Option<ArrayView1<'_, T>>,
-    ) {
-        if self.parts.len() < 2 {
-            return linear::forward(cx, y, x, self.operand(), bias);
-        }
-        let mut at = 0;
-        for part in self.parts {
-            let end = at + part.outputs();
-            let bias = bias.map(|bias| bias.slice_move(s![at..end]));
-            linear::forward(cx, y.slice_mut(s![.., at..end]), x, part.operand(), bias);
-            at = end;
-        }
-    }
-
-    /// Row n of `out` becomes the row of token n.
-    pub(crate) fn look_up(&self, cx: &mut Context<T>, out: ArrayViewMut2<'_, T>, tokens: &[u32]) {
-        match self.parts {
-            [Part::Quantized(table)] if self.view.nrows() == 0 => {
-                embedding::forward_quantized(cx, out, tokens, table);
-            }
-            _ => embedding::forward(cx, out, tokens, self.view),
-        }
-    }
-
-    /// A vector.
-    pub(crate) fn row(&self) -> ArrayView1<'_, T> {
-        self.view.row(0)
     }
 }

@@ -9,9 +9,9 @@ mod error;
 mod family;
 mod fields;
 mod generation;
-mod names;
+pub(crate) mod names;
 mod save;
-mod shard;
+pub(crate) mod shard;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

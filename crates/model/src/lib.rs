@@ -12,13 +12,18 @@ pub mod hf;
 mod init;
 mod layout;
 mod llama;
+pub mod lora;
 mod plain_file;
 mod rope_scaling;
 mod sampling;
 mod score;
+mod sequences;
+mod weight;
 mod weights;
 
-pub use architecture::{Architecture, Fold, LossSum, Mode, Ragged, Rows, build, layout};
+pub use architecture::{
+    Architecture, Fold, LossSum, Mode, Ragged, Rows, Tunable, build, build_tunable, layout,
+};
 pub use batch::{Batch, Sequence};
 pub use config::{Activation, Arch, Config, LONGEST_CONTEXT};
 pub use error::Error;

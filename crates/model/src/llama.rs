@@ -6,17 +6,20 @@
 
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 use selvedge_tensor::attention::{self, KvCache};
-use selvedge_tensor::{Context, Real, embedding, headnorm, linear, rmsnorm, rope, swiglu};
+use selvedge_tensor::{Context, Real, embedding, headnorm, rmsnorm, rope, swiglu};
 
 use crate::architecture::{
-    Architecture, Attend, Fold, LossSum, Mode, Ragged, Rows, attend, clear_additions, head_input,
-    head_logits, head_losses, head_losses_and_gradient, input_output, linear_backward,
+    Architecture, Attend, Fold, LossSum, Mode, Ragged, Rows, Tunable, attend, attend_backward,
+    clear_additions, head_input, head_logits, head_losses, head_losses_and_gradient, input_output,
 };
 use crate::config::Config;
-use crate::held::{Weight, Weights};
+use crate::held::Weights;
 use crate::init::DEVIATION;
 use crate::layout::{Allocator, Carver, Init, Layout, Slot, Span, flat, read};
+use crate::lora::Adapted;
 use crate::rope_scaling::{RopeScaling, frequencies};
+use crate::sequences::Sequences;
+use crate::weight::{Gradient, Weight, linear_backward};
 
 /// Weights of one block, whatever is held for each.
 #[derive(Debug)]
@@ -264,11 +267,9 @@ impl<T: Real> Llama<T> {
         p: &Params<Weight<'_, T>>,
         a: &mut Views<'_, T>,
         tokens: &[u32],
-        time: usize,
+        sequences: &[Sequences],
         mut caches: Option<(&mut [KvCache<T>], Ragged<'_>)>,
     ) {
-        let n = tokens.len();
-        let shape = self.config.attention(n / time.max(1), time);
         let positions = caches.as_ref().map_or_else(Vec::new, |(_, rows)| rows.positions());
         p.token_embedding.look_up(cx, a.embedded.view_mut(), tokens);
         let kept = a.blocks.len();
@@ -280,7 +281,7 @@ impl<T: Real> Llama<T> {
                 }
                 None => Attend::Rows,
             };
-            self.block_forward(cx, block, &mut a.blocks[l % kept], x, out, &shape, attend);
+            self.block_forward(cx, block, &mut a.blocks[l % kept], x, out, sequences, attend);
         }
         let last = a.outs[(self.config.layers - 1) % a.outs.len()].view();
         let x = head_input(last, a.picked.as_mut(), caches.map_or(&[], |(_, rows)| rows.wanted));
@@ -295,10 +296,10 @@ impl<T: Real> Llama<T> {
         a: &mut BlockActs<ArrayViewMut2<'_, T>>,
         x: ArrayView2<'_, T>,
         out: ArrayViewMut2<'_, T>,
-        shape: &attention::Shape,
+        sequences: &[Sequences],
         keys: Attend<'_, T>,
     ) {
-        let eps = self.config.norm_eps;
+        let (eps, shape) = (self.config.norm_eps, &self.config.attention(1, 1));
         rmsnorm::forward(cx, a.norm_1.view_mut(), flat(&mut a.rstd_1), x, p.norm_1_weight.row(), eps);
         let b = p.qkv_bias.as_ref().map(Weight::row);
         p.qkv_weight.linear(cx, a.qkv.view_mut(), a.norm_1.view(), b);
@@ -308,15 +309,14 @@ impl<T: Real> Llama<T> {
             headnorm::forward(cx, k, raw.k.view_mut(), flat(&mut raw.rstd_k), norm.k.row(), eps);
         }
         let turned = a.qkv.slice_mut(s![.., ..shape.query_cols() + shape.kv_cols()]);
-        keys.turn(cx, turned, &self.table, shape.time);
-        attend(cx, a.attn.view_mut(), &mut a.lse, a.qkv.view(), shape, keys);
-        linear::forward_onto(cx, a.mid.view_mut(), x, a.attn.view(), p.attn_out_weight.operand(), None);
+        keys.turn(cx, turned, &self.table, sequences);
+        attend(cx, a.attn.view_mut(), &mut a.lse, a.qkv.view(), &self.config, sequences, keys);
+        p.attn_out_weight.linear_onto(cx, a.mid.view_mut(), x, a.attn.view(), None);
         let w = p.norm_2_weight.row();
         rmsnorm::forward(cx, a.norm_2.view_mut(), flat(&mut a.rstd_2), a.mid.view(), w, eps);
         p.gate_up_weight.linear(cx, a.gate_up.view_mut(), a.norm_2.view(), None);
         swiglu::forward(cx, a.swiglu.view_mut(), a.gate_up.view());
-        let w = p.mlp_down_weight.operand();
-        linear::forward_onto(cx, out, a.mid.view(), a.swiglu.view(), w, None);
+        p.mlp_down_weight.linear_onto(cx, out, a.mid.view(), a.swiglu.view(), None);
     }
 
     /// Reads upwards: each line mirrors one of the forward. `dres` is the gradient of the residual stream,
@@ -325,43 +325,91 @@ impl<T: Real> Llama<T> {
         &self,
         cx: &mut Context<T>,
         p: &Block<Weight<'_, T>>,
-        (d, fold): (&mut Block<ArrayViewMut2<'_, T>>, Fold),
+        (d, fold): (&mut Block<Gradient<'_, T>>, Fold),
         a: &BlockActs<ArrayViewMut2<'_, T>>,
         back: &mut Back<ArrayViewMut2<'_, T>>,
         x: ArrayView2<'_, T>,
         dres: &mut ArrayViewMut2<'_, T>,
-        shape: &attention::Shape,
+        sequences: &[Sequences],
     ) {
         let Back { dnorm, dqkv, dattn, dswiglu, dgate_up } = back;
+        let shape = &self.config.attention(1, 1);
         let dw = (&mut d.mlp_down_weight, fold);
         linear_backward(cx, dswiglu.view_mut(), dw, None, dres.view(), a.swiglu.view(), &p.mlp_down_weight);
         swiglu::backward(cx, dgate_up.view_mut(), dswiglu.view(), a.gate_up.view());
         let dw = (&mut d.gate_up_weight, fold);
         linear_backward(cx, dnorm.view_mut(), dw, None, dgate_up.view(), a.norm_2.view(), &p.gate_up_weight);
-        let (dw, w) = (d.norm_2_weight.row_mut(0), p.norm_2_weight.row());
+        let (dw, w) = (d.norm_2_weight.row(), p.norm_2_weight.row());
         rmsnorm::backward(cx, dres.view_mut(), dw, dnorm.view(), a.mid.view(), w, read(&a.rstd_2));
         let dw = (&mut d.attn_out_weight, fold);
         linear_backward(cx, dattn.view_mut(), dw, None, dres.view(), a.attn.view(), &p.attn_out_weight);
-        attention::backward(
-            cx,
-            dqkv.view_mut(),
-            dattn.view(),
-            a.attn.view(),
-            read(&a.lse),
-            a.qkv.view(),
-            shape,
-        );
-        let turned = dqkv.slice_mut(s![.., ..shape.query_cols() + shape.kv_cols()]);
-        rope::backward(cx, turned, &self.table, shape.time, 0);
+        let (out, lse, qkv) = (a.attn.view(), read(&a.lse), a.qkv.view());
+        attend_backward(cx, dqkv, dattn.view(), out, lse, qkv, &self.config, sequences);
+        for of in sequences {
+            let turned = dqkv.slice_mut(s![of.rows.clone(), ..shape.query_cols() + shape.kv_cols()]);
+            rope::backward(cx, turned, &self.table, of.time, 0);
+        }
         if let (Some(norm), Some(d), Some(raw)) = (&p.qk_norm, &mut d.qk_norm, &a.raw) {
             let (dq, dk) = queries_and_keys(dqkv, shape);
-            headnorm::backward(cx, dk, d.k.row_mut(0), raw.k.view(), read(&raw.rstd_k), norm.k.row());
-            headnorm::backward(cx, dq, d.q.row_mut(0), raw.q.view(), read(&raw.rstd_q), norm.q.row());
+            headnorm::backward(cx, dk, d.k.row(), raw.k.view(), read(&raw.rstd_k), norm.k.row());
+            headnorm::backward(cx, dq, d.q.row(), raw.q.view(), read(&raw.rstd_q), norm.q.row());
         }
         let (dw, db) = ((&mut d.qkv_weight, fold), d.qkv_bias.as_mut());
         linear_backward(cx, dnorm.view_mut(), dw, db, dqkv.view(), a.norm_1.view(), &p.qkv_weight);
-        let (dw, w) = (d.norm_1_weight.row_mut(0), p.norm_1_weight.row());
+        let (dw, w) = (d.norm_1_weight.row(), p.norm_1_weight.row());
         rmsnorm::backward(cx, dres.view_mut(), dw, dnorm.view(), x, w, read(&a.rstd_1));
+    }
+
+    /// Adds the losses of `rows` to `sum`.
+    fn losses(
+        &self,
+        cx: &mut Context<T>,
+        p: &Params<Weight<'_, T>>,
+        acts: &mut [T],
+        rows: Rows<'_>,
+        sum: &mut LossSum,
+    ) {
+        let mut a = self.views(acts, rows.batch(), rows.time, Mode::Evaluate);
+        self.forward(cx, p, &mut a, rows.tokens, &Sequences::of(&rows), None);
+        head_losses(cx, &mut a.logits, &mut a.losses, a.norm_f.view(), p.head(), rows.targets, sum);
+    }
+
+    /// Forward and backward: adds the losses of `rows` to `sum`, and their gradients to `d`.
+    fn gradient(
+        &self,
+        cx: &mut Context<T>,
+        p: &Params<Weight<'_, T>>,
+        (d, fold): (&mut Params<Gradient<'_, T>>, Fold),
+        acts: &mut [T],
+        mode: Mode,
+        rows: Rows<'_>,
+        mut dinput: ArrayViewMut2<'_, T>,
+        sum: &mut LossSum,
+    ) {
+        let sequences = &Sequences::of(&rows);
+        let mut a = self.views(acts, rows.batch(), rows.time, mode);
+        let mut back = a.back.take().expect("a mode with a backward");
+
+        self.forward(cx, p, &mut a, rows.tokens, sequences, None);
+        let (dnorm, dhead) = (back.dnorm.view_mut(), (d.head_mut(), fold));
+        let (logits, losses, normed) = (&mut a.logits, &mut a.losses, a.norm_f.view());
+        head_losses_and_gradient(cx, logits, losses, normed, p.head(), rows.targets, dnorm, dhead, sum);
+
+        // From here on `dinput` holds the gradient of the residual stream.
+        dinput.fill(T::ZERO);
+        let (dw, w) = (d.norm_f_weight.row(), p.norm_f_weight.row());
+        let last = a.outs[self.config.layers - 1].view();
+        rmsnorm::backward(cx, dinput.view_mut(), dw, back.dnorm.view(), last, w, read(&a.rstd_f));
+        let kept = a.blocks.len();
+        for l in (0..self.config.layers).rev() {
+            let (x, out) = input_output(&a.embedded, &mut a.outs, l);
+            let acts = &mut a.blocks[l % kept];
+            if mode == Mode::Recompute {
+                self.block_forward(cx, &p.blocks[l], acts, x, out, sequences, Attend::Rows);
+            }
+            let d = (&mut d.blocks[l], fold);
+            self.block_backward(cx, &p.blocks[l], d, acts, &mut back, x, &mut dinput, sequences);
+        }
     }
 }
 
@@ -379,11 +427,7 @@ impl<T: Real> Architecture<T> for Llama<T> {
     }
 
     fn loss(&self, cx: &mut Context<T>, params: &[T], acts: &mut [T], rows: Rows<'_>, sum: &mut LossSum) {
-        let batch = rows.tokens.len() / rows.time.max(1);
-        let mut a = self.views(acts, batch, rows.time, Mode::Evaluate);
-        let p = self.weights(params);
-        self.forward(cx, &p, &mut a, rows.tokens, rows.time, None);
-        head_losses(cx, &mut a.logits, &mut a.losses, a.norm_f.view(), p.head(), rows.targets, sum);
+        self.losses(cx, &self.weights(params), acts, rows, sum);
     }
 
     fn loss_and_gradient(
@@ -395,40 +439,15 @@ impl<T: Real> Architecture<T> for Llama<T> {
         acts: &mut [T],
         mode: Mode,
         rows: Rows<'_>,
-        mut dinput: ArrayViewMut2<'_, T>,
+        dinput: ArrayViewMut2<'_, T>,
         sum: &mut LossSum,
     ) {
-        let batch = rows.tokens.len() / rows.time.max(1);
-        let shape = self.config.attention(batch, rows.time);
-        let p = self.weights(params);
         if fold == Fold::First {
             clear_additions(&self.layout, grads, self.config.tied);
         }
         let mut carver = Carver::new(grads);
-        let mut d = self.params.map(&mut |slot| carver.take(&slot.span));
-        let mut a = self.views(acts, batch, rows.time, mode);
-        let mut back = a.back.take().expect("a mode with a backward");
-
-        self.forward(cx, &p, &mut a, rows.tokens, rows.time, None);
-        let (dnorm, dhead) = (back.dnorm.view_mut(), (d.head_mut(), fold));
-        let (logits, losses, normed) = (&mut a.logits, &mut a.losses, a.norm_f.view());
-        head_losses_and_gradient(cx, logits, losses, normed, p.head(), rows.targets, dnorm, dhead, sum);
-
-        // From here on `dinput` holds the gradient of the residual stream.
-        dinput.fill(T::ZERO);
-        let (dw, w) = (d.norm_f_weight.row_mut(0), p.norm_f_weight.row());
-        let last = a.outs[self.config.layers - 1].view();
-        rmsnorm::backward(cx, dinput.view_mut(), dw, back.dnorm.view(), last, w, read(&a.rstd_f));
-        let kept = a.blocks.len();
-        for l in (0..self.config.layers).rev() {
-            let (x, out) = input_output(&a.embedded, &mut a.outs, l);
-            let acts = &mut a.blocks[l % kept];
-            if mode == Mode::Recompute {
-                self.block_forward(cx, &p.blocks[l], acts, x, out, &shape, Attend::Rows);
-            }
-            let d = (&mut d.blocks[l], fold);
-            self.block_backward(cx, &p.blocks[l], d, acts, &mut back, x, &mut dinput, &shape);
-        }
+        let mut d = self.params.map(&mut |slot| Gradient::of(carver.take(&slot.span)));
+        self.gradient(cx, &self.weights(params), (&mut d, fold), acts, mode, rows, dinput, sum);
     }
 
     fn embedding_gradient(
@@ -436,11 +455,10 @@ impl<T: Real> Architecture<T> for Llama<T> {
         cx: &mut Context<T>,
         grads: &mut [T],
         dinput: ArrayView2<'_, T>,
-        tokens: &[u32],
-        _time: usize,
+        rows: Rows<'_>,
     ) {
         let dtokens = Carver::new(grads).take(&self.params.token_embedding.span);
-        embedding::backward(cx, dtokens, dinput, tokens);
+        embedding::backward(cx, dtokens, dinput, rows.tokens);
     }
 
     fn generate(
@@ -452,13 +470,43 @@ impl<T: Real> Architecture<T> for Llama<T> {
         rows: Ragged<'_>,
         logits: &mut [T],
     ) {
-        let mut held = weights.0.iter();
-        let weights =
-            self.params.map(&mut |slot| Weight::held(slot, held.next().expect("a weight for each slot")));
+        let weights = self.params.map(&mut weights.read());
         let (n, mode) = (rows.tokens.len(), Mode::Generate { logits: rows.wanted.len() });
         let mut a = self.views(acts, 1, n, mode);
-        self.forward(cx, &weights, &mut a, rows.tokens, n, Some((caches, rows)));
+        self.forward(cx, &weights, &mut a, rows.tokens, &[], Some((caches, rows)));
         head_logits(cx, logits, a.norm_f.view(), weights.head(), self.config.vocab);
+    }
+}
+
+impl<T: Real> Tunable<T> for Llama<T> {
+    fn adapted_loss(
+        &self,
+        cx: &mut Context<T>,
+        adapted: Adapted<'_, T>,
+        acts: &mut [T],
+        rows: Rows<'_>,
+        sum: &mut LossSum,
+    ) {
+        self.losses(cx, &self.params.map(&mut adapted.weights(None)), acts, rows, sum);
+    }
+
+    fn adapted_loss_and_gradient(
+        &self,
+        cx: &mut Context<T>,
+        adapted: Adapted<'_, T>,
+        grads: &mut [T],
+        fold: Fold,
+        acts: &mut [T],
+        mode: Mode,
+        rows: Rows<'_>,
+        dinput: ArrayViewMut2<'_, T>,
+        sum: &mut LossSum,
+    ) {
+        let (_, len) = self.plan(rows.batch(), rows.time, mode);
+        let (acts, vectors) = acts.split_at_mut(len);
+        let p = self.params.map(&mut adapted.weights(Some(&rows)));
+        let mut d = self.params.map(&mut adapted.gradients(grads, vectors));
+        self.gradient(cx, &p, (&mut d, fold), acts, mode, rows, dinput, sum);
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Context<T: Real = f32> {
     shared: Buffer<T>,
     /// One buffer a thread of the team: block-sized temporaries.
     private: Vec<Buffer<T>>,
+    /// Buffers for what lasts over several kernels: see [`Context::with_room`].
+    rooms: Vec<Buffer<T>>,
 }
 
 impl<T: Real> Context<T> {
@@ -37,7 +39,14 @@ impl<T: Real> Context<T> {
     /// the largest request and stays.
     pub fn new(team: Team, isa: Isa) -> Self {
         let private = (0..team.threads()).map(|_| Buffer::zeroed(0)).collect();
-        Context { team, isa, precision: Precision::F32, shared: Buffer::zeroed(0), private }
+        Context {
+            team,
+            isa,
+            precision: Precision::F32,
+            shared: Buffer::zeroed(0),
+            private,
+            rooms: Vec::new(),
+        }
     }
 
     /// The same with products of the given precision.
@@ -67,8 +76,18 @@ impl<T: Real> Context<T> {
 
     /// Bytes of scratch held now.
     pub fn scratch_bytes(&self) -> usize {
-        let len: usize = self.shared.len() + self.private.iter().map(|buffer| buffer.len()).sum::<usize>();
-        len * size_of::<T>()
+        let buffers = self.private.iter().chain(&self.rooms).map(|buffer| buffer.len());
+        (self.shared.len() + buffers.sum::<usize>()) * size_of::<T>()
+    }
+
+    /// Lends `len` elements, whatever was left there, for the time of some kernels. Calls may be nested: each depth has a
+    /// buffer of its own, which grows to the largest request and stays.
+    pub fn with_room<R>(&mut self, len: usize, work: impl FnOnce(&mut Self, &mut [T]) -> R) -> R {
+        let mut room = self.rooms.pop().unwrap_or_else(|| Buffer::zeroed(0));
+        reserve(&mut room, len);
+        let result = work(self, &mut align(&mut room)[..len]);
+        self.rooms.push(room);
+        result
     }
 
     /// Runs `task(index, part)` for each part, on the team. Instruments name the region by the caller of this.
@@ -186,5 +205,22 @@ mod tests {
         a.fill(1.0);
         b.fill(2.0);
         assert!(a.iter().all(|&x| x == 1.0));
+    }
+
+    #[test]
+    fn rooms_within_rooms_are_apart_and_used_again() {
+        let mut cx = Context::<f32>::solo();
+        let mut at = Vec::new();
+        for _ in 0..2 {
+            cx.with_room(40, |cx, outer| {
+                outer.fill(1.0);
+                cx.with_room(90, |_, inner| {
+                    inner.fill(2.0);
+                    at.push((outer.as_ptr(), inner.as_ptr()));
+                });
+                assert!(outer.len() == 40 && outer.iter().all(|&x| x == 1.0));
+            });
+        }
+        assert_eq!(at[0], at[1]);
     }
 }

@@ -1,6 +1,6 @@
 //! GELU (Hendrycks, Gimpel 2016): x·Φ(x), exactly by erf or by the tanh approximation GPT-2 uses.
 
-use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2};
+use ndarray::{ArrayView2, ArrayViewMut2};
 use selvedge_sync::chunks;
 
 use crate::context::ELEMENTS;
@@ -55,11 +55,11 @@ pub fn backward<T: Real>(
     });
 }
 
-/// y (N, F) = gelu(x (N, C) · Wᵀ + b): each element's function is taken while its sum is at hand. `slopes` (N, F), if there
-/// are any, become gelu′ of the same sums, for [`linear_backward`]. Errors are those of [`forward`] and [`backward`].
+/// y (N, F) = gelu(x (N, C) · Wᵀ + `init`): each element's function is taken while its sum is at hand. `slopes` (N, F), if
+/// there are any, become gelu′ of the same sums, for [`linear_backward`]. Errors are those of [`forward`] and [`backward`].
 ///
 /// # Panics
-/// On shapes that do not fit, and on a bias whose elements are not adjacent.
+/// On shapes that do not fit.
 #[track_caller]
 pub fn linear_forward<'a, T: Real>(
     cx: &mut Context<T>,
@@ -67,10 +67,9 @@ pub fn linear_forward<'a, T: Real>(
     slopes: Option<ArrayViewMut2<'_, T>>,
     x: ArrayView2<'_, T>,
     w_t: impl Into<Operand<'a, T>>,
-    bias: ArrayView1<'_, T>,
+    init: Init<'_, T>,
     form: Form,
 ) {
-    let init = Init::Bias(bias.to_slice().expect("a bias is contiguous"));
     let isa = cx.isa();
     product_then(cx, y, init, x, w_t, slopes, |y: &mut Tile<'_, T>, mut slopes: Option<Tile<'_, T>>| {
         for row in 0..y.rows() {
@@ -82,7 +81,7 @@ pub fn linear_forward<'a, T: Real>(
     });
 }
 
-/// dup (N, F) = (dy (N, C) · W) ∘ slopes (N, F), with W (C, F): the gradient of `up`, the sums at which [`linear_forward`]
+/// dup (N, F) = (dy (N, C) · W + `init`) ∘ slopes (N, F), with W (C, F): the gradient of `up`, the sums at which [`linear_forward`]
 /// took the slopes, given that of a linear layer's output over gelu(up).
 ///
 /// # Panics
@@ -91,6 +90,7 @@ pub fn linear_forward<'a, T: Real>(
 pub fn linear_backward<T: Real>(
     cx: &mut Context<T>,
     dup: ArrayViewMut2<'_, T>,
+    init: Init<'_, T>,
     dy: ArrayView2<'_, T>,
     w: ArrayView2<'_, T>,
     slopes: ArrayView2<'_, T>,
@@ -102,7 +102,7 @@ pub fn linear_backward<T: Real>(
             multiply(isa, dup.row_mut(row), slopes.row(row));
         }
     };
-    product_then(cx, dup, Init::Zero, dy, w, None, Reading { other: slopes.into(), then });
+    product_then(cx, dup, init, dy, w, None, Reading { other: slopes.into(), then });
 }
 
 dispatch! {
@@ -260,21 +260,22 @@ mod tests {
         ) {
             let form = if exact { Form::Exact } else { Form::Tanh };
             let (x, w, b) = (random::<f32>(seed, (n, c)), random(seed ^ 1, (f, c)), random(seed ^ 2, (1, f)));
+            let bias = Init::Bias(b.as_slice().unwrap());
             let cx = &mut Context::new(selvedge_sync::Team::new(2).unwrap(), crate::Isa::detect());
             let zeros = || Array2::zeros((n, f));
             let (mut up, mut y) = (zeros(), zeros());
             crate::linear::forward(cx, up.view_mut(), x.view(), w.t(), Some(b.row(0)));
             forward(cx, y.view_mut(), up.view(), form);
             let (mut slopes, mut y_fused, mut y_alone) = (zeros(), zeros(), zeros());
-            linear_forward(cx, y_fused.view_mut(), Some(slopes.view_mut()), x.view(), w.t(), b.row(0), form);
-            linear_forward(cx, y_alone.view_mut(), None, x.view(), w.t(), b.row(0), form);
+            linear_forward(cx, y_fused.view_mut(), Some(slopes.view_mut()), x.view(), w.t(), bias, form);
+            linear_forward(cx, y_alone.view_mut(), None, x.view(), w.t(), bias, form);
             prop_assert_eq!((&y, &y), (&y_fused, &y_alone));
 
             let (dy, down) = (random(seed ^ 3, (n, c)), random(seed ^ 4, (c, f)));
             let (mut dup, mut dup_fused) = (zeros(), zeros());
             crate::linear::backward_input(cx, dup.view_mut(), Init::Zero, dy.view(), down.view());
             backward(cx, dup.view_mut(), up.view(), form);
-            linear_backward(cx, dup_fused.view_mut(), dy.view(), down.view(), slopes.view());
+            linear_backward(cx, dup_fused.view_mut(), Init::Zero, dy.view(), down.view(), slopes.view());
             prop_assert_eq!(dup, dup_fused);
         }
 
@@ -285,13 +286,13 @@ mod tests {
             let form = if exact { Form::Exact } else { Form::Tanh };
             let (x, w, b) = (random(seed, (n, c)), random::<f64>(seed ^ 1, (f, c)), random(seed ^ 2, (1, f)));
             let (dy, down) = (random(seed ^ 3, (n, c)), random::<f64>(seed ^ 4, (c, f)));
-            let cx = &mut Context::solo();
+            let (cx, bias) = (&mut Context::solo(), Init::Bias(b.as_slice().unwrap()));
             let (mut y, mut slopes, mut dup) = (Array2::zeros((n, f)), Array2::zeros((n, f)), Array2::zeros((n, f)));
-            linear_forward(cx, y.view_mut(), Some(slopes.view_mut()), x.view(), w.t(), b.row(0), form);
-            linear_backward(cx, dup.view_mut(), dy.view(), down.view(), slopes.view());
+            linear_forward(cx, y.view_mut(), Some(slopes.view_mut()), x.view(), w.t(), bias, form);
+            linear_backward(cx, dup.view_mut(), Init::Zero, dy.view(), down.view(), slopes.view());
             let dx = dup.dot(&w);
             check_gradient("x", &x, dx.view(), |x| {
-                linear_forward(cx, y.view_mut(), None, x.view(), w.t(), b.row(0), form);
+                linear_forward(cx, y.view_mut(), None, x.view(), w.t(), bias, form);
                 dot(&y.dot(&down.t()), &dy)
             });
         }

@@ -13,6 +13,7 @@
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 mod block;
+mod dequantize;
 mod form;
 mod kernel;
 mod layout;

@@ -316,6 +316,30 @@ pub enum Error {
     #[error("the data loader has ended after an earlier error; start a new one")]
     LoaderEnded,
 
+    /// No example has an answer that fits.
+    #[error(
+        "none of the {examples} examples has an answer within {context} tokens; use a longer context, or data with answers"
+    )]
+    NoExamples {
+        /// How many there are.
+        examples: usize,
+        /// Tokens of a row.
+        context: usize,
+    },
+
+    /// A line of a file of examples is none.
+    #[error("{}, line {line}: {what}; expected {expected}", path.display())]
+    ExampleLine {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        what: String,
+        /// What would have been accepted.
+        expected: &'static str,
+    },
+
     /// A corpus root is a pipe, socket or device.
     #[error("{} is neither a file nor a folder; give one of the two as data", path.display())]
     CorpusNotAFile {

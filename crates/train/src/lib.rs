@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+pub mod chat_data;
 pub mod checkpoint;
 pub mod corpus;
 mod error;
 pub mod evaluate;
+pub mod examples;
 pub mod fs_atomic;
 pub mod loader;
 pub mod order;

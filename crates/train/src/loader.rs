@@ -20,6 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use selvedge_model::Rows;
 use selvedge_sync::{CancelToken, Joined, OwnedLease, OwnedThread, Pool, Receiver, RecvError, bounded};
 
 use crate::Error;
@@ -39,14 +40,29 @@ pub struct Batch {
     pub context: usize,
     /// `rows * context` input tokens, row-major.
     pub tokens: Vec<u32>,
-    /// For each input token, the token that follows it.
+    /// For each input token, the token that follows it, or [`IGNORE`](selvedge_model::tensor::cross_entropy::IGNORE).
     pub targets: Vec<u32>,
+    /// For each input token the place in its row at which its document begins; empty where every row is one sequence.
+    pub starts: Vec<u32>,
 }
 
 impl Batch {
-    fn new(start_row: u64, rows: usize, context: usize) -> Self {
+    pub(crate) fn new(start_row: u64, rows: usize, context: usize) -> Self {
         let room = rows * context;
-        Self { start_row, rows, context, tokens: Vec::with_capacity(room), targets: Vec::with_capacity(room) }
+        let (tokens, targets) = (Vec::with_capacity(room), Vec::with_capacity(room));
+        Self { start_row, rows, context, tokens, targets, starts: Vec::new() }
+    }
+
+    /// So many of its rows from row `first` on, as the model takes them.
+    pub(crate) fn part(&self, first: usize, count: usize) -> Rows<'_> {
+        let at = first * self.context..(first + count) * self.context;
+        Rows {
+            tokens: &self.tokens[at.clone()],
+            targets: &self.targets[at.clone()],
+            time: self.context,
+            starts: self.starts.get(at).unwrap_or_default(),
+            first: self.start_row + first as u64,
+        }
     }
 
     /// Makes it a batch of no rows yet that begins at `start_row`.

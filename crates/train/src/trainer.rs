@@ -98,12 +98,24 @@ impl Trainer {
         resources: &Resources,
         on_stuck: Option<OnStuck>,
     ) -> Result<Self, Error> {
+        Trainer::with_model(build::<f32>(config)?, recipe, resources, on_stuck)
+    }
+
+    /// The same for any model: one with adapters, whose layout is what is trained.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`].
+    pub fn with_model(
+        model: Box<dyn Architecture<f32>>,
+        recipe: Recipe,
+        resources: &Resources,
+        on_stuck: Option<OnStuck>,
+    ) -> Result<Self, Error> {
         recipe.validate()?;
         resources.validate(&recipe)?;
-        if recipe.context > config.context {
+        if recipe.context > model.config().context {
             return Err(Error::setting("context", recipe.context, "at most the model's context"));
         }
-        let model = build::<f32>(config)?;
         let params = Buffer::from(&*initialize::<f32>(model.layout(), recipe.seed));
         let workers = Workers::new(&*model, &recipe, resources, on_stuck)?;
         let room = 3 * params.len();
@@ -134,6 +146,15 @@ impl Trainer {
         loaded: &Loaded,
     ) -> Result<Self, Error> {
         let mut trainer = Trainer::new(config, recipe, resources, on_stuck)?;
+        trainer.restore(loaded)?;
+        Ok(trainer)
+    }
+
+    /// Takes over the state of a checkpoint of the same model and recipe.
+    ///
+    /// # Errors
+    /// [`Error::CheckpointConfig`] where they are others, and what loading can fail with; the state is of no use then.
+    pub fn restore(&mut self, loaded: &Loaded) -> Result<(), Error> {
         let state = &loaded.manifest.state;
         let differs =
             |field, found: &serde_json::Value, expected: &serde_json::Value| Error::CheckpointConfig {
@@ -142,25 +163,25 @@ impl Trainer {
                 found: found.to_string(),
                 expected: expected.to_string(),
             };
-        let model = json!(trainer.model.config());
+        let model = json!(self.model.config());
         if state.model != model {
             return Err(differs("model", &state.model, &model));
         }
-        let recipe = json!(trainer.recipe);
+        let recipe = json!(self.recipe);
         if without_steps(&state.training) != without_steps(&recipe) {
             return Err(differs("recipe", &state.training, &recipe));
         }
         let parameters = loaded.file(PARAMETERS)?;
         let optimizer = loaded.file(OPTIMIZER)?;
-        for slot in trainer.model.layout().slots() {
+        for slot in self.model.layout().slots() {
             let (range, shape) = (slot.span.range(), slot.shape());
-            parameters.copy_into(&slot.name, &shape, &mut trainer.params[range.clone()])?;
-            for (prefix, moment) in MOMENTS.iter().zip([&mut trainer.m, &mut trainer.v]) {
+            parameters.copy_into(&slot.name, &shape, &mut self.params[range.clone()])?;
+            for (prefix, moment) in MOMENTS.iter().zip([&mut self.m, &mut self.v]) {
                 optimizer.copy_into(&format!("{prefix}{}", slot.name), &shape, &mut moment[range.clone()])?;
             }
         }
-        trainer.step = state.step;
-        Ok(trainer)
+        self.step = state.step;
+        Ok(())
     }
 
     /// The model's shape and wiring.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ndarray::ArrayViewMut2;
 use selvedge_model::tensor::{Buffer, Context};
-use selvedge_model::{Architecture, Fold, LossSum, Mode, Rows};
+use selvedge_model::{Architecture, Fold, LossSum, Mode};
 use selvedge_sync::mpmc::Queue;
 use selvedge_sync::{CancelToken, Pulse, Reduction, RegionError, StallReport, Team, Watchdog, chunks, items};
 
@@ -170,7 +170,6 @@ impl Workers {
         batch: &Batch,
         step: u64,
     ) -> Result<Vec<LossSum>, Error> {
-        let time = batch.context;
         let mut sums = vec![LossSum::default(); batch.rows];
         let count = self.workers.len();
         let each = batch.rows.div_ceil(count).max(1);
@@ -184,9 +183,7 @@ impl Workers {
                 }
                 worker.pulse.busy("evaluation");
                 let row = index * each + i;
-                let at = row * time..(row + 1) * time;
-                let rows = Rows { tokens: &batch.tokens[at.clone()], targets: &batch.targets[at], time };
-                model.loss(&mut worker.cx, params, &mut worker.acts, rows, sum);
+                model.loss(&mut worker.cx, params, &mut worker.acts, batch.part(row, 1), sum);
             }
             worker.pulse.idle();
         };
@@ -295,8 +292,7 @@ impl Worker {
             }
             self.pulse.busy("forward and backward");
             let count = resources.microbatch.min(rows - first);
-            let at = (start + first) * time..(start + first + count) * time;
-            let part = Rows { tokens: &batch.tokens[at.clone()], targets: &batch.targets[at], time };
+            let part = batch.part(start + first, count);
             let dinput = &mut self.dinput[first * time * channels..][..count * time * channels];
             let dinput =
                 ArrayViewMut2::from_shape((count * time, channels), dinput).expect("rows of channels");
@@ -309,8 +305,7 @@ impl Worker {
         let len = rows * time * channels;
         let dinput = ArrayViewMut2::from_shape((rows * time, channels), &mut self.dinput[..len]);
         let dinput = dinput.expect("rows of channels");
-        let tokens = &batch.tokens[start * time..(start + rows) * time];
-        model.embedding_gradient(&mut self.cx, &mut shard.grads, dinput.view(), tokens, time);
+        model.embedding_gradient(&mut self.cx, &mut shard.grads, dinput.view(), batch.part(start, rows));
     }
 }
 

@@ -122,7 +122,7 @@ fn nats(model: &dyn Architecture<f32>, params: &[f32], tokens: &[u32], first: us
     targets[..first - 1].fill(IGNORE);
     let mut sum = LossSum::default();
     let mut acts = vec![0.0; model.activations(1, time, Mode::Evaluate)];
-    let rows = Rows { tokens: &tokens[..time], targets: &targets, time };
+    let rows = Rows::new(&tokens[..time], &targets, time);
     model.loss(&mut Context::solo(), params, &mut acts, rows, &mut sum);
     sum
 }

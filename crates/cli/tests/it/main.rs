@@ -8,6 +8,7 @@ mod chat;
 mod disk;
 mod evaluate;
 mod files;
+mod finetune;
 mod instruments;
 mod kill;
 mod main_job;

@@ -123,7 +123,27 @@ impl Model {
     /// As [`Model::load`].
     pub fn weights(&self, cx: &mut Context) -> Result<Weights<'static, f32>, Error> {
         let slots = self.layout.slots().iter().zip(&self.found);
-        Ok(Weights(slots.map(|(slot, found)| self.hold(cx, slot, found)).collect::<Result<_, _>>()?))
+        Ok(Weights(slots.map(|(slot, found)| self.hold(cx, slot, found)).collect::<Result<_, _>>()?, None))
+    }
+
+    /// All weights for a frozen base of a fine-tuning. Those that are quantized stay so, with the bits of the file, where all
+    /// tensors of a weight are; others are f32.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub fn frozen(&self) -> Result<Weights<'static, f32>, Error> {
+        let slots = self.layout.slots().iter().zip(&self.found);
+        Ok(Weights(slots.map(|(slot, found)| self.hold_frozen(slot, found)).collect::<Result<_, _>>()?, None))
+    }
+
+    fn hold_frozen(&self, slot: &Slot, found: &[Found]) -> Result<Held<'static, f32>, Error> {
+        let is_quantized = found.iter().all(|found| self.form(found).is_some());
+        if !is_quantized || !architecture::is_product(slot, self.config.tied) {
+            return Ok(Held { parts: Vec::new(), numbers: Some(Numbers::Own(self.all(found)?)) });
+        }
+        let same = |a: &Found, b: &Found| self.form(a) == self.form(b);
+        let groups = found.chunk_by(same).map(|group| Ok(Part::Quantized(self.quantized(group)?)));
+        Ok(Held { parts: groups.collect::<Result<_, Error>>()?, numbers: None })
     }
 
     fn hold(&self, cx: &mut Context, slot: &Slot, found: &[Found]) -> Result<Held<'static, f32>, Error> {
@@ -151,6 +171,11 @@ impl Model {
 
     fn tensor(&self, found: &Found) -> Tensor<'_> {
         self.file.tensor_at(found.place)
+    }
+
+    /// The tensors of the weight at a place of the layout.
+    pub(super) fn sources(&self, slot: usize) -> impl Iterator<Item = &Source> {
+        self.found[slot].iter().map(|found| &found.source)
     }
 
     fn form(&self, found: &Found) -> Option<selvedge_tensor::quantized::Form> {

@@ -21,7 +21,7 @@ impl Dtype {
     }
 
     /// `None` for types that are not read.
-    pub(super) fn from_file(dtype: safetensors::Dtype) -> Option<Dtype> {
+    pub(crate) fn from_file(dtype: safetensors::Dtype) -> Option<Dtype> {
         match dtype {
             safetensors::Dtype::F32 => Some(Dtype::F32),
             safetensors::Dtype::F16 => Some(Dtype::F16),
@@ -49,7 +49,7 @@ impl Dtype {
 
     /// Fills `to` from the little-endian elements of `bytes`; of a matrix whose transpose `bytes` holds, `columns` is the
     /// number of columns of `to`.
-    pub(super) fn decode(self, to: &mut [f32], bytes: &[u8], columns: Option<usize>) {
+    pub(crate) fn decode(self, to: &mut [f32], bytes: &[u8], columns: Option<usize>) {
         match self {
             Dtype::F32 => place(to, bytes.as_chunks().0, columns, |four| f32::from_le_bytes(*four)),
             Dtype::F16 => {
@@ -63,7 +63,7 @@ impl Dtype {
 
     /// The little-endian elements of `from`, rounded to nearest, ties to even; of a matrix of `columns` columns those of
     /// its transpose.
-    pub(super) fn encode(self, from: &[f32], columns: Option<usize>) -> Vec<u8> {
+    pub(crate) fn encode(self, from: &[f32], columns: Option<usize>) -> Vec<u8> {
         let mut bytes = vec![0; from.len() * self.bytes()];
         match self {
             Dtype::F32 => lay(bytes.as_chunks_mut().0, from, columns, f32::to_le_bytes),

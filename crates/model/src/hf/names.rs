@@ -10,15 +10,15 @@ use crate::{Arch, Config};
 
 /// One tensor of transformers, and the elements of the flat buffer that it holds.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Part {
+pub(crate) struct Part {
     /// Its name, with the prefix of the language model.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its shape in files.
-    pub(super) shape: Vec<usize>,
+    pub(crate) shape: Vec<usize>,
     /// Its place in the flat buffer.
-    pub(super) range: Range<usize>,
+    pub(crate) range: Range<usize>,
     /// Whether the file holds the transpose.
-    pub(super) transposed: bool,
+    pub(crate) transposed: bool,
 }
 
 /// What the names of all tensors but the head begin with; folders of the model without a head lack it.
@@ -53,7 +53,8 @@ pub(super) fn parts(config: &Config, layout: &Layout) -> Vec<Part> {
     layout.slots().iter().flat_map(|slot| slot_parts(config, slot)).collect()
 }
 
-fn slot_parts(config: &Config, slot: &Slot) -> Vec<Part> {
+/// Those of one weight, in the order of its outputs.
+pub(crate) fn slot_parts(config: &Config, slot: &Slot) -> Vec<Part> {
     let (field, kind) = slot.name.rsplit_once('.').unwrap_or((&slot.name, "weight"));
     let (place, field) = match field.strip_prefix("block.").and_then(|rest| rest.split_once('.')) {
         Some((layer, field)) => match config.arch {

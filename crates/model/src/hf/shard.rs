@@ -28,7 +28,7 @@ const LONGEST_INDEX: u64 = 16 << 20;
 /// As for [`Folder`](super::Folder).
 #[derive(Debug)]
 pub struct Shard {
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
     map: Mmap,
     header: Metadata,
     /// Where the data begins.
@@ -90,17 +90,17 @@ impl Shard {
     }
 
     /// Names of its tensors, in the order of their data.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         self.header.offset_keys()
     }
 
     /// Type, shape and place of a tensor.
-    pub(super) fn info(&self, name: &str) -> Option<&TensorInfo> {
+    pub(crate) fn info(&self, name: &str) -> Option<&TensorInfo> {
         self.header.info(name)
     }
 
     /// Its bytes.
-    pub(super) fn bytes(&self, tensor: &TensorInfo) -> &[u8] {
+    pub(crate) fn bytes(&self, tensor: &TensorInfo) -> &[u8] {
         let (start, end) = tensor.data_offsets;
         &self.map[self.data + start..self.data + end]
     }
@@ -125,7 +125,7 @@ fn read_header(path: &Path, bytes: &[u8]) -> Result<(Metadata, usize), Error> {
 }
 
 /// A file of JSON, whole, of at most so many bytes.
-pub(super) fn read_json(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
+pub(crate) fn read_json(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
     let (file, bytes) = plain_file::open(path).map_err(Error::io("open", path))?;
     let mut json = Vec::new();
     let read = file.take(most + 1).read_to_end(&mut json).map_err(Error::io("read", path))?;

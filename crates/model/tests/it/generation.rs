@@ -28,7 +28,7 @@ fn any_split_of_the_prompt_gives_the_bits_of_the_whole() {
             targets[position] = target;
             let mut acts = vec![0.0; model.activations(1, sequence.len(), Mode::Evaluate)];
             let mut sum = Default::default();
-            let rows = Rows { tokens: &sequence, targets: &targets, time: sequence.len() };
+            let rows = Rows::new(&sequence, &targets, sequence.len());
             model.loss(&mut Context::solo(), &params, &mut acts, rows, &mut sum);
             sum.sum
         };

@@ -48,7 +48,7 @@ fn models_agree_with_pytorch() {
         let params = from_named(model.layout(), &file, "", &path).unwrap();
         let (tokens, targets) = (u32s(&file, "tokens"), u32s(&file, "targets"));
         let time = file.tensor("tokens").unwrap().shape()[1];
-        let rows = Rows { tokens: &tokens, targets: &targets, time };
+        let rows = Rows::new(&tokens, &targets, time);
         for isa in Isa::available() {
             let cx = &mut Context::new(Team::new(2).unwrap(), isa);
             let (sum, grads) = gradient(cx, &config, &params, rows, 2, Mode::Train);

@@ -14,7 +14,7 @@ fn every_parameter_agrees_with_differences() {
         let inputs = tokens(batch * time, config.vocab, 1);
         let mut targets = tokens(batch * time, config.vocab, 2);
         targets[3] = IGNORE;
-        let rows = Rows { tokens: &inputs, targets: &targets, time };
+        let rows = Rows::new(&inputs, &targets, time);
         let cx = &mut Context::solo();
         let (sum, grads) = gradient(cx, &config, &params, rows, batch, Mode::Train);
         assert_eq!(sum.tokens, 9);

@@ -9,6 +9,7 @@ mod gguf_model;
 mod goldens;
 mod gradients;
 mod hf;
+mod lora;
 mod one_result;
 mod sampling;
 mod scoring;
@@ -70,7 +71,18 @@ fn gradient<T: Real>(
     micro: usize,
     mode: Mode,
 ) -> (LossSum, Vec<T>) {
-    let model = build::<T>(config.clone()).unwrap();
+    gradient_of(cx, &*build::<T>(config.clone()).unwrap(), params, rows, micro, mode)
+}
+
+/// The same for the parameters of any model.
+fn gradient_of<T: Real>(
+    cx: &mut Context<T>,
+    model: &dyn Architecture<T>,
+    params: &[T],
+    rows: Rows<'_>,
+    micro: usize,
+    mode: Mode,
+) -> (LossSum, Vec<T>) {
     let time = rows.time;
     let mut grads = vec![T::ZERO; model.layout().len()];
     for slot in model.layout().slots() {
@@ -79,16 +91,22 @@ fn gradient<T: Real>(
     }
     let mut fold = Fold::First;
     let mut acts = vec![T::ZERO; model.activations(micro, time, mode)];
-    let mut dinput = ndarray::Array2::from_elem((rows.tokens.len(), config.channels), T::ZERO);
+    let mut dinput = ndarray::Array2::from_elem((rows.tokens.len(), model.config().channels), T::ZERO);
     let mut sum = LossSum::default();
     let starts = (0..rows.tokens.len()).step_by(micro * time);
     for start in starts {
         let end = (start + micro * time).min(rows.tokens.len());
-        let part = Rows { tokens: &rows.tokens[start..end], targets: &rows.targets[start..end], time };
+        let part = Rows {
+            tokens: &rows.tokens[start..end],
+            targets: &rows.targets[start..end],
+            time,
+            starts: rows.starts.get(start..end).unwrap_or_default(),
+            first: rows.first + (start / time) as u64,
+        };
         let dinput = dinput.slice_mut(ndarray::s![start..end, ..]);
         model.loss_and_gradient(cx, params, &mut grads, fold, &mut acts, mode, part, dinput, &mut sum);
         fold = Fold::Next;
     }
-    model.embedding_gradient(cx, &mut grads, dinput.view(), rows.tokens, time);
+    model.embedding_gradient(cx, &mut grads, dinput.view(), rows);
     (sum, grads)
 }

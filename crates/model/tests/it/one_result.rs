@@ -14,7 +14,7 @@ fn loss_and_gradient_depend_on_the_data_alone() {
         let (time, batch) = (13, 4);
         let (inputs, targets) =
             (tokens(batch * time, config.vocab, 1), tokens(batch * time, config.vocab, 2));
-        let rows = Rows { tokens: &inputs, targets: &targets, time };
+        let rows = Rows::new(&inputs, &targets, time);
         let want = gradient(&mut Context::solo(), &config, &params, rows, batch, Mode::Train);
         assert!(want.1.iter().any(|&g| g != 0.0));
         for isa in Isa::available() {
@@ -40,7 +40,7 @@ fn losses_alone_equal_losses_with_gradient() {
         let model = build::<f32>(config.clone()).unwrap();
         let params = params(&*model, 5);
         let (inputs, targets) = (tokens(26, config.vocab, 1), tokens(26, config.vocab, 2));
-        let rows = Rows { tokens: &inputs, targets: &targets, time: 13 };
+        let rows = Rows::new(&inputs, &targets, 13);
         let cx = &mut Context::solo();
         let (want, _) = gradient(cx, &config, &params, rows, 2, Mode::Train);
         let mut acts = vec![0.0; model.activations(2, 13, Mode::Evaluate)];

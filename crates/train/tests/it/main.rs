@@ -3,6 +3,7 @@
 //! What counts threads does so in a process of its own.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod adapters;
 mod faults;
 mod leaks;
 mod one_result;

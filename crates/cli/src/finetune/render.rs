@@ -1,0 +1,137 @@
+//! Examples of a file as tokens, some of them answers.
+
+use anyhow::{Context as _, ensure};
+use selvedge_tokenizer::Tokenizer;
+use selvedge_train::chat_data::{ANSWERS, Message, Record};
+use selvedge_train::examples::Example;
+
+/// Writes a conversation as a model's makers did; with `asks`, up to where the next answer begins.
+pub(crate) type Template<'a> = dyn Fn(&[Message], bool) -> anyhow::Result<String> + 'a;
+
+/// The tokens of an example.
+pub(crate) fn example(
+    tokenizer: &Tokenizer,
+    template: &Template<'_>,
+    record: &Record,
+) -> anyhow::Result<Example> {
+    let mut example = Example::default();
+    match record {
+        Record::Chat(messages) => {
+            for (text, answer) in parts(template, messages)? {
+                example.push(&tokenizer.encode_with_specials(text), answer);
+            }
+        }
+        Record::Completion { prompt, completion } => {
+            example.push(tokenizer.prefix(), false);
+            example.push(&tokenizer.encode(prompt), false);
+            example.push(&tokenizer.encode(completion), true);
+            example.push(&[tokenizer.end_of_text()], true);
+        }
+        Record::Text(text) => {
+            example.push(tokenizer.prefix(), false);
+            example.push(&tokenizer.encode(text), true);
+            example.push(&[tokenizer.end_of_text()], true);
+        }
+    }
+    Ok(example)
+}
+
+/// The text of a conversation in parts, each an answer or none. An answer begins where the model is asked for one, and ends
+/// with what the template puts behind it.
+fn parts(template: &Template<'_>, messages: &[Message]) -> anyhow::Result<Vec<(String, bool)>> {
+    let (mut parts, mut at) = (Vec::new(), 0);
+    let mut push = |text: &str, answer| {
+        let part = text.get(at..).map(str::to_owned);
+        at = text.len();
+        parts.push((
+            part.context("the chat template changes what it has written when a message is added")?,
+            answer,
+        ));
+        Ok::<_, anyhow::Error>(())
+    };
+    for (index, message) in messages.iter().enumerate() {
+        if message.role == ANSWERS {
+            let asked = template(&messages[..index], true)?;
+            let answered = template(&messages[..=index], false)?;
+            ensure!(
+                answered.starts_with(&asked),
+                "the chat template writes message {index} otherwise than where it asks for it"
+            );
+            push(&asked, false)?;
+            push(&answered, true)?;
+        }
+    }
+    Ok(parts)
+}
+
+/// The markup of ChatML, which many models were trained with.
+///
+/// # Errors
+/// If the tokenizer lacks its tokens.
+pub(crate) fn chatml(tokenizer: &Tokenizer) -> anyhow::Result<Box<Template<'static>>> {
+    for name in ["<|im_start|>", "<|im_end|>"] {
+        ensure!(
+            tokenizer.special(name).is_some(),
+            "the model has no token {name}, so conversations cannot be written in ChatML; give prompts and completions"
+        );
+    }
+    Ok(Box::new(|messages, asks| {
+        let mut text = String::new();
+        for Message { role, content } in messages {
+            text.push_str(&format!("<|im_start|>{role}\n{content}<|im_end|>\n"));
+        }
+        if asks {
+            text.push_str(&format!("<|im_start|>{ANSWERS}\n"));
+        }
+        Ok(text)
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use selvedge_tokenizer::Trainer;
+
+    use super::*;
+
+    fn message(role: &str, content: &str) -> Message {
+        Message { role: role.into(), content: content.into() }
+    }
+
+    fn plain(messages: &[Message], asks: bool) -> anyhow::Result<String> {
+        let mut text: String = messages.iter().map(|of| format!("[{}]{};", of.role, of.content)).collect();
+        if asks {
+            text.push_str("[assistant]");
+        }
+        Ok(text)
+    }
+
+    #[test]
+    fn answers_are_what_the_model_would_write() {
+        let messages = [
+            message("user", "a"),
+            message("assistant", "b"),
+            message("user", "c"),
+            message("assistant", "d"),
+        ];
+        let found = parts(&plain, &messages).unwrap();
+        let want =
+            [("[user]a;[assistant]", false), ("b;", true), ("[user]c;[assistant]", false), ("d;", true)];
+        assert!(found.iter().map(|(text, answer)| (text.as_str(), *answer)).eq(want), "{found:?}");
+        // What comes after the last answer teaches nothing.
+        let more = [&messages[..], &[message("user", "e")]].concat();
+        assert_eq!(parts(&plain, &more).unwrap(), found);
+        let odd = |messages: &[Message], asks: bool| Ok(format!("{}{asks}", messages.len()));
+        assert!(parts(&odd, &messages).is_err());
+    }
+
+    #[test]
+    fn completions_end_and_their_prompts_do_not_count() {
+        let tokenizer = Trainer { vocab_size: 260, ..Trainer::default() }.train(["abc"], |_| {}).unwrap();
+        let of = |record| example(&tokenizer, &plain, &record).unwrap();
+        let completion = of(Record::Completion { prompt: "ab".into(), completion: "c".into() });
+        assert_eq!(completion.answer, [false, false, true, true]);
+        assert_eq!(completion.tokens.last(), Some(&tokenizer.end_of_text()));
+        assert_eq!(of(Record::Text("abc".into())).tokens, completion.tokens);
+        assert!(chatml(&tokenizer).is_err());
+    }
+}
