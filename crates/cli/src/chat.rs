@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use selvedge_model::{Generator, StopStrings};
 use selvedge_sync::{CancelToken, Team};
 use selvedge_tensor::{Context, Isa};
-use selvedge_tokenizer::chat::{ChatTemplate, Conversation, MAX_TEMPLATE};
+use selvedge_tokenizer::chat::{ChatTemplate, MAX_TEMPLATE};
 use selvedge_train::settings::Dtype;
 
 use crate::args::{ChatArgs, DtypeArg};
@@ -42,17 +42,7 @@ pub(crate) fn run(args: &ChatArgs, cancel: &CancelToken) -> anyhow::Result<ExitC
     let published = Published::open(&args.model, args.context as usize)?;
     let format = published.chat_format()?;
     let template = template(args, &format)?;
-    let mut conversation = Conversation::default();
-    for (name, token) in &format.tokens {
-        match name.as_str() {
-            "bos_token" => conversation.bos_token = Some(token.clone()),
-            "eos_token" => conversation.eos_token = Some(token.clone()),
-            _ => {
-                let token = serde_json::Value::String(token.clone()).to_string().parse()?;
-                conversation.variables.insert(name.clone(), token);
-            }
-        }
-    }
+    let conversation = format.conversation()?;
     let ends = [&published.ends[..], &format.ends].concat();
     let mut session = Session::new(&published.tokenizer, &template, conversation, ends, settings);
     session.set_system(args.system.as_deref().unwrap_or_default());

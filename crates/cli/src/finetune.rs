@@ -69,7 +69,7 @@ impl Data {
             for (line, record) in chat_data::read(path)? {
                 let place = || format!("{}, line {line}", path.display());
                 if template.is_none() && matches!(record, Record::Chat(_)) {
-                    template = Some(render::chatml(tokenizer).with_context(place)?);
+                    template = Some(render::template(published).with_context(place)?);
                 }
                 let plain: &render::Template<'_> = &|_, _| bail!("no template");
                 let template = template.as_deref().unwrap_or(plain);

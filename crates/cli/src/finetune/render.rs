@@ -2,8 +2,11 @@
 
 use anyhow::{Context as _, ensure};
 use selvedge_tokenizer::Tokenizer;
+use selvedge_tokenizer::chat::{self, ChatTemplate, Conversation};
 use selvedge_train::chat_data::{ANSWERS, Message, Record};
 use selvedge_train::examples::Example;
+
+use crate::published::Published;
 
 /// Writes a conversation as a model's makers did; with `asks`, up to where the next answer begins.
 pub(crate) type Template<'a> = dyn Fn(&[Message], bool) -> anyhow::Result<String> + 'a;
@@ -64,11 +67,27 @@ fn parts(template: &Template<'_>, messages: &[Message]) -> anyhow::Result<Vec<(S
     Ok(parts)
 }
 
+/// The model's own chat template, or ChatML where it has none.
+///
+/// # Errors
+/// If the template cannot be used; without one, if the tokenizer lacks the tokens of ChatML.
+pub(crate) fn template(published: &Published) -> anyhow::Result<Box<Template<'static>>> {
+    let format = published.chat_format()?;
+    let Some(source) = &format.template else { return chatml(&published.tokenizer) };
+    let template = ChatTemplate::new(source).context("the model's chat template")?;
+    let empty = format.conversation()?;
+    Ok(Box::new(move |messages, asks| {
+        let messages = messages.iter().map(|of| chat::Message::new(&of.role, &of.content)).collect();
+        let conversation = Conversation { messages, add_generation_prompt: asks, ..empty.clone() };
+        Ok(template.render(&conversation)?)
+    }))
+}
+
 /// The markup of ChatML, which many models were trained with.
 ///
 /// # Errors
 /// If the tokenizer lacks its tokens.
-pub(crate) fn chatml(tokenizer: &Tokenizer) -> anyhow::Result<Box<Template<'static>>> {
+fn chatml(tokenizer: &Tokenizer) -> anyhow::Result<Box<Template<'static>>> {
     for name in ["<|im_start|>", "<|im_end|>"] {
         ensure!(
             tokenizer.special(name).is_some(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use selvedge_model::gguf::{self, optional};
+use selvedge_tokenizer::chat::Conversation;
 use serde_json::Value;
 
 use super::{Published, Source, read_file};
@@ -22,6 +23,24 @@ pub(crate) struct ChatFormat {
     pub(crate) tokens: BTreeMap<String, String>,
     /// Tokens that end an answer, besides those that end a text.
     pub(crate) ends: Vec<u32>,
+}
+
+impl ChatFormat {
+    /// A conversation of no messages yet, with the special tokens.
+    pub(crate) fn conversation(&self) -> anyhow::Result<Conversation> {
+        let mut conversation = Conversation::default();
+        for (name, token) in &self.tokens {
+            match name.as_str() {
+                "bos_token" => conversation.bos_token = Some(token.clone()),
+                "eos_token" => conversation.eos_token = Some(token.clone()),
+                _ => {
+                    let token = Value::String(token.clone()).to_string().parse()?;
+                    conversation.variables.insert(name.clone(), token);
+                }
+            }
+        }
+        Ok(conversation)
+    }
 }
 
 impl Published {

@@ -141,7 +141,7 @@ mod tests {
         targets[..first - 1].fill(IGNORE);
         let mut sum = LossSum::default();
         let mut acts = vec![0.0; model.activations(1, time, Mode::Evaluate)];
-        let rows = Rows { tokens: &tokens[..time], targets: &targets, time };
+        let rows = Rows::new(&tokens[..time], &targets, time);
         model.loss(&mut Context::solo(), params, &mut acts, rows, &mut sum);
         sum
     }
