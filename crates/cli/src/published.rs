@@ -151,8 +151,13 @@ impl Published {
                 Ok(path)
             }
             Source::HuggingFace(from) => {
-                // With all of its positions, whatever it was opened for.
-                hf::save(folder, from.config(), params, hf::Dtype::F32, from.generation())?;
+                // With all of its positions, whatever it was opened for: those that were not used stay as they are.
+                let whole = hf::Folder::open(from.path())?;
+                let (mut all, slots) = (whole.load(), whole.layout().slots());
+                for (to, slot) in slots.iter().zip(from.layout().slots()) {
+                    all[to.span.offset..][..slot.span.len()].copy_from_slice(&params[slot.span.range()]);
+                }
+                hf::save(folder, whole.config(), &all, hf::Dtype::F32, from.generation())?;
                 for name in ["tokenizer.json", "tokenizer_config.json"] {
                     let from = from.path().join(name);
                     if from.exists() {
