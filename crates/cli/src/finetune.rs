@@ -37,6 +37,12 @@ pub(crate) fn run(args: &FinetuneArgs, cancel: &CancelToken) -> anyhow::Result<E
         "the model has {} positions; use a shorter --context than {context}",
         published.config.context
     );
+    let place = |path: &std::path::Path| path.canonicalize().ok();
+    ensure!(
+        place(&args.out).is_none_or(|out| place(&args.model) != Some(out)),
+        "--out {} is the model itself, which is still needed; name another folder",
+        args.out.display()
+    );
     let data = Data::read(args, &published)?;
     let recipe = recipe(args, &data);
     let resources = resources(args, &recipe, isa);
@@ -269,7 +275,8 @@ fn announce(
     let microbatch = resources.microbatch.min(rows);
     let mode = if resources.recompute { Mode::Recompute } else { Mode::Train };
     let input = rows as f64 * recipe.context as f64 * model.config().channels as f64;
-    let acts = model.activations(microbatch, recipe.context, mode) as f64 + input;
+    // Settings can be large enough to overflow any integer.
+    let acts = model.activations(1, recipe.context, mode) as f64 * microbatch as f64 + input;
     let trained = model.layout().len() as f64;
     let (state, gradients) = (3.0 * F32 * trained, F32 * trained * recipe.shards as f64);
     let activations = F32 * acts * resources.workers as f64;

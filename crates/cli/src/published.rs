@@ -13,11 +13,12 @@ use selvedge_model::{Architecture, Config, Weights, build, hf};
 use selvedge_tensor::Context;
 use selvedge_tensor::attention::CacheType;
 use selvedge_tokenizer::{GgufVocabulary, Tokenizer};
+use selvedge_train::fs_atomic;
 use serde_json::Value;
 
 use crate::args::WeightForm;
 use crate::{fetched, memory};
-pub(crate) use chat_template::ChatFormat;
+pub(crate) use chat_template::{ChatFormat, file_template, folder_format};
 
 /// A published model as it lies on disk, checked.
 pub(crate) struct Published {
@@ -158,17 +159,25 @@ impl Published {
                     all[to.span.offset..][..slot.span.len()].copy_from_slice(&params[slot.span.range()]);
                 }
                 hf::save(folder, whole.config(), &all, hf::Dtype::F32, from.generation())?;
-                for name in ["tokenizer.json", "tokenizer_config.json"] {
-                    let from = from.path().join(name);
-                    if from.exists() {
-                        std::fs::copy(&from, folder.join(name)).with_context(cannot)?;
-                    }
+                for name in COPIED.into_iter().filter(|name| from.path().join(name).exists()) {
+                    fs_atomic::write(&folder.join(name), &read_file(&from.path().join(name))?)?;
                 }
                 Ok(folder.to_owned())
             }
         }
     }
 }
+
+/// Files of a Hugging Face folder beside the weights and what is written with them, which go with a model.
+pub(crate) const COPIED: [&str; 7] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+];
 
 /// Most bytes of a file of JSON; tokenizers that are published have up to 35 MB.
 const LONGEST: u64 = 64 << 20;

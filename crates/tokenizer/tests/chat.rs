@@ -162,7 +162,25 @@ fn templates_that_would_not_end_or_not_fit_are_stopped() {
             "{grown}{{% for i in range(100000) %}}{{% for j in range(100) %}}{what}{{% endfor %}}{{% endfor %}}"
         )
     };
+    // What is text to one reader and a tag to another would not be counted.
+    let begin = "{% set x = namespace(y='a') %}";
     let cases = [
+        (format!("{begin}{doubling}"), "work"),
+        (format!("{begin}{{#}} {{{{ \" #}}{doubling}{{# \" }}}} #}}"), "work"),
+        (format!("{begin}{{#-#}} {{{{ \" #}}{doubling}{{# \" }}}} #}}"), "fine"),
+        (
+            format!(
+                "{begin}{{% raw %}}{{% endrawx %}}{{{{ \"{{% endraw %}}{doubling}{{% raw %}}\" }}}}{{% endraw %}}"
+            ),
+            "work",
+        ),
+        (
+            format!(
+                "{begin}{{% raw %}}{{%-- endraw %}}{{{{ \"{{% endraw %}}{doubling}{{% raw %}}\" }}}}{{% endraw %}}"
+            ),
+            "work",
+        ),
+        (format!("{begin}{{% raw %}}{{%-\tendraw\n+%}}{doubling}"), "work"),
         ("a".repeat(MAX_TEMPLATE + 1), "too large"),
         ("{% for i in [1] %}\n".repeat(10_000), "syntax"),
         ("{{ ".to_owned() + &"(".repeat(60_000), "syntax"),

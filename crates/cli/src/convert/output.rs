@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail, ensure};
 use selvedge_train::fs_atomic::sync_dir;
 
-use super::vocabulary::COPIED;
+use crate::published::COPIED;
 
 /// What a folder may hold to be replaced: what converting writes.
-const OURS: [&str; 2] = ["config.json", "model.safetensors"];
+const OURS: [&str; 3] = ["config.json", "generation_config.json", "model.safetensors"];
 
 /// The output under its temporary name; dropped without [`commit`](Self::commit), it goes.
 #[derive(Debug)]

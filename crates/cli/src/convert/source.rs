@@ -71,8 +71,7 @@ impl Source {
             Source::HuggingFace(folder) => folder.dtype(),
             Source::Run(_) => hf::Dtype::F32,
             Source::Gguf(model) => {
-                let matrices = model.file().tensors().filter(|tensor| tensor.shape().len() > 1);
-                let mut types = matrices.map(|tensor| tensor.element_type());
+                let mut types = model.file().tensors().map(|tensor| tensor.element_type());
                 match types.next() {
                     Some(Type::F16) if types.all(|other| other == Type::F16) => hf::Dtype::F16,
                     Some(Type::BF16) if types.all(|other| other == Type::BF16) => hf::Dtype::BF16,

@@ -1,26 +1,13 @@
 //! The vocabulary of a converted model: keys of a GGUF file, or files of a Hugging Face folder.
 
-use std::path::Path;
-
 use anyhow::Context as _;
 use selvedge_model::gguf::{Array, Metadata, Value};
 use selvedge_tokenizer::{TokenId, Tokenizer};
 use serde_json::json;
 
 use super::source::Source;
-use crate::published::read_file;
-
-/// Files of a Hugging Face folder beside the weights and the configuration that are copied from another such folder.
-pub(super) const COPIED: [&str; 8] = [
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-    "generation_config.json",
-];
+use crate::published::{COPIED, file_template, folder_format, read_file};
+use crate::say::remark;
 
 /// The keys of the vocabulary, and the name.
 pub(super) fn keys(source: &Source) -> anyhow::Result<Metadata> {
@@ -41,7 +28,7 @@ pub(super) fn keys(source: &Source) -> anyhow::Result<Metadata> {
     if tokens.add_eos {
         set("tokenizer.ggml.add_eos_token", Value::Bool(true));
     }
-    if let Some(template) = chat_template(source)? {
+    if let Some(template) = chat_template(source) {
         set("tokenizer.chat_template", Value::String(template));
     }
     Ok(metadata)
@@ -50,7 +37,8 @@ pub(super) fn keys(source: &Source) -> anyhow::Result<Metadata> {
 /// The files of the tokenizer, by name: copies where they are, made from the vocabulary else.
 pub(super) fn files(source: &Source) -> anyhow::Result<Vec<(&'static str, Vec<u8>)>> {
     if let Source::HuggingFace(folder) = source {
-        let there = COPIED.into_iter().filter(|name| folder.path().join(name).exists());
+        let all = COPIED.into_iter().chain(["generation_config.json"]);
+        let there = all.filter(|name| folder.path().join(name).exists());
         return there.map(|name| Ok((name, read_file(&folder.path().join(name))?))).collect();
     }
     let tokenizer = source.tokenizer()?;
@@ -64,7 +52,7 @@ pub(super) fn files(source: &Source) -> anyhow::Result<Vec<(&'static str, Vec<u8
         "clean_up_tokenization_spaces": false,
         "model_max_length": source.config().context,
     });
-    if let Some(template) = chat_template(source)? {
+    if let Some(template) = chat_template(source) {
         about["chat_template"] = template.into();
     }
     let about = format!("{about:#}\n").into_bytes();
@@ -77,32 +65,15 @@ fn written(tokenizer: &Tokenizer) -> anyhow::Result<Vec<u8>> {
         .context("the model's vocabulary has no tokenizer.json; convert to a GGUF file")
 }
 
-/// The template of conversations, where the model has one: that called `default`, of several.
-fn chat_template(source: &Source) -> anyhow::Result<Option<String>> {
-    match source {
+/// The template of conversations, where the model has one that can be told.
+fn chat_template(source: &Source) -> Option<String> {
+    let template = match source {
         Source::Run(_) => Ok(None),
-        Source::Gguf(model) => {
-            let template = model.file().header().metadata().string("tokenizer.chat_template");
-            Ok(template.ok().map(str::to_owned))
-        }
-        Source::HuggingFace(folder) => template_of(folder.path()),
-    }
-}
-
-fn template_of(folder: &Path) -> anyhow::Result<Option<String>> {
-    let file = folder.join("chat_template.jinja");
-    if file.exists() {
-        let text = String::from_utf8(read_file(&file)?);
-        return Ok(Some(text.with_context(|| format!("{}: not UTF-8", file.display()))?));
-    }
-    let file = folder.join("tokenizer_config.json");
-    if !file.exists() {
-        return Ok(None);
-    }
-    let about: serde_json::Value = serde_json::from_slice(&read_file(&file)?)
-        .with_context(|| format!("{}: not JSON", file.display()))?;
-    let template = &about["chat_template"];
-    let named = template.as_array().into_iter().flatten().find(|one| one["name"] == "default");
-    let template = template.as_str().or_else(|| named.and_then(|one| one["template"].as_str()));
-    Ok(template.map(str::to_owned))
+        Source::Gguf(model) => file_template(model),
+        Source::HuggingFace(folder) => folder_format(folder.path()).map(|format| format.template),
+    };
+    template.unwrap_or_else(|error| {
+        remark!("no chat template is written: {error:#}");
+        None
+    })
 }

@@ -42,14 +42,14 @@ pub(crate) fn example(
 /// The text of a conversation in parts, each an answer or none. An answer begins where the model is asked for one, and ends
 /// with what the template puts behind it.
 fn parts(template: &Template<'_>, messages: &[Message]) -> anyhow::Result<Vec<(String, bool)>> {
-    let (mut parts, mut at) = (Vec::new(), 0);
-    let mut push = |text: &str, answer| {
-        let part = text.get(at..).map(str::to_owned);
-        at = text.len();
-        parts.push((
-            part.context("the chat template changes what it has written when a message is added")?,
-            answer,
-        ));
+    let (mut parts, mut written) = (Vec::new(), String::new());
+    let mut push = |text: String, answer| {
+        let part = text.strip_prefix(&*written).map(str::to_owned);
+        let part = part.context(
+            "the chat template writes an earlier message otherwise when a later one is added; give conversations of one answer each",
+        )?;
+        parts.push((part, answer));
+        written = text;
         Ok::<_, anyhow::Error>(())
     };
     for (index, message) in messages.iter().enumerate() {
@@ -60,8 +60,8 @@ fn parts(template: &Template<'_>, messages: &[Message]) -> anyhow::Result<Vec<(S
                 answered.starts_with(&asked),
                 "the chat template writes message {index} otherwise than where it asks for it"
             );
-            push(&asked, false)?;
-            push(&answered, true)?;
+            push(asked, false)?;
+            push(answered, true)?;
         }
     }
     Ok(parts)
@@ -139,6 +139,17 @@ mod tests {
         // What comes after the last answer teaches nothing.
         let more = [&messages[..], &[message("user", "e")]].concat();
         assert_eq!(parts(&plain, &more).unwrap(), found);
+        // One that leaves the answers before the last question short would have taught them so.
+        let shortens = |messages: &[Message], asks: bool| {
+            let last = messages.iter().rposition(|of| of.role == "user").unwrap_or(0);
+            let short = messages.iter().enumerate().map(|(index, of)| match of.role.as_str() {
+                "assistant" if index < last => message("assistant", ""),
+                _ => message(&of.role, &of.content),
+            });
+            plain(&short.collect::<Vec<_>>(), asks)
+        };
+        assert!(parts(&shortens, &messages).is_err());
+        assert_eq!(parts(&shortens, &messages[..2]).unwrap().len(), 2);
         let odd = |messages: &[Message], asks: bool| Ok(format!("{}{asks}", messages.len()));
         assert!(parts(&odd, &messages).is_err());
     }

@@ -49,14 +49,14 @@ impl Published {
     pub(crate) fn chat_format(&self) -> anyhow::Result<ChatFormat> {
         match &self.source {
             Source::Gguf(model) => self.of_file(model),
-            Source::HuggingFace(folder) => of_folder(folder.path()),
+            Source::HuggingFace(folder) => folder_format(folder.path()),
         }
     }
 
     fn of_file(&self, model: &gguf::Model) -> anyhow::Result<ChatFormat> {
         let (file, metadata) = (model.file(), model.file().header().metadata());
         let key = |error| gguf::Error::key(file.path())(error);
-        let template = optional(metadata.string("tokenizer.chat_template")).map_err(key)?;
+        let template = file_template(model)?;
         let id =
             |field: &str| optional(metadata.u32(&format!("tokenizer.ggml.{field}_token_id"))).map_err(key);
         let mut tokens = BTreeMap::new();
@@ -67,11 +67,19 @@ impl Published {
             }
         }
         let ends = [id("eot")?, id("eom")?].into_iter().flatten().collect();
-        Ok(ChatFormat { template: template.map(str::to_owned), tokens, ends })
+        Ok(ChatFormat { template, tokens, ends })
     }
 }
 
-fn of_folder(folder: &std::path::Path) -> anyhow::Result<ChatFormat> {
+/// The template in a GGUF file.
+pub(crate) fn file_template(model: &gguf::Model) -> anyhow::Result<Option<String>> {
+    let (file, metadata) = (model.file(), model.file().header().metadata());
+    let template = optional(metadata.string("tokenizer.chat_template"));
+    Ok(template.map_err(gguf::Error::key(file.path()))?.map(str::to_owned))
+}
+
+/// What a folder says.
+pub(crate) fn folder_format(folder: &std::path::Path) -> anyhow::Result<ChatFormat> {
     let path = folder.join("tokenizer_config.json");
     let about: Value = if path.exists() {
         serde_json::from_slice(&read_file(&path)?).with_context(|| format!("{}: not JSON", path.display()))?
@@ -108,7 +116,7 @@ fn named(value: &Value) -> anyhow::Result<Option<String>> {
                 _ => list.iter().find(|item| item["name"] == "default"),
             };
             let text = chosen.and_then(|item| item["template"].as_str());
-            let text = text.context("none of the templates is named `default`: give one with --template")?;
+            let text = text.context("none of the templates is named `default`")?;
             Ok(Some(text.to_owned()))
         }
         _ => anyhow::bail!("neither a template nor a list of templates"),

@@ -44,7 +44,7 @@ struct Fields {
 }
 
 /// Fields of what is not computed, and all they may be besides null, false and empty.
-const UNSUPPORTED: [(&str, &str); 9] = [
+const UNSUPPORTED: [(&str, &str); 12] = [
     ("bias", "none"),
     ("use_dora", ""),
     ("lora_bias", ""),
@@ -54,6 +54,9 @@ const UNSUPPORTED: [(&str, &str); 9] = [
     ("layer_replication", ""),
     ("trainable_token_indices", ""),
     ("target_parameters", ""),
+    ("alora_invocation_tokens", ""),
+    ("use_qalora", ""),
+    ("arrow_config", ""),
 ];
 
 /// Writes adapters into `folder`, which is made if need be. Files that are there are replaced, each at once; a reader never
@@ -185,6 +188,13 @@ fn read_settings(path: &Path) -> Result<Settings, Error> {
         |field, found, expected| Err(Error::Unsupported { path: path.to_owned(), field, found, expected });
     if fields.peft_type != "LORA" {
         return refuse("peft_type", fields.peft_type, "LORA");
+    }
+    // Others begin with a base that they change, and are for that one.
+    let begins = fields.others.get("init_lora_weights");
+    if let Some(Value::String(way)) = begins
+        && !["gaussian", "orthogonal", "eva"].contains(&way.as_str())
+    {
+        return refuse("init_lora_weights", way.clone(), "true, gaussian, orthogonal or eva");
     }
     for (field, allowed) in UNSUPPORTED {
         let is_nothing = match fields.others.get(field) {

@@ -22,8 +22,9 @@ pub(super) struct Claim {
 
 const BACK_SHIFT: u32 = 32;
 const BACK_ONE: u64 = 1 << BACK_SHIFT;
-/// Most tasks that are taken from both ends. Half of what a half can count: participants claim in vain, too, once each.
-const MOST: usize = 1 << 31;
+/// Most tasks that are taken from both ends: a power of two. The half that counts the front has room for these, as much again
+/// after [`Claims::end`], and for the claims in vain, of which each participant makes one.
+const MOST: usize = 1 << 30;
 
 /// Tasks taken from the front and from the back.
 fn taken(word: u64, tasks: usize) -> (u64, u64) {
@@ -53,7 +54,7 @@ impl Claims {
             word
         };
         let (front, back) = taken(word, tasks);
-        let left = (tasks as u64).checked_sub(front + back + 1)? as usize;
+        let left = (tasks as u64).checked_sub(front + back)?.checked_sub(1)? as usize;
         let index = if from_back { tasks - 1 - back as usize } else { front as usize };
         Some(Claim { index, left })
     }
@@ -107,6 +108,19 @@ mod tests {
                 "{tasks}"
             );
             assert!(claims.count(tasks) >= tasks);
+        }
+    }
+
+    #[test]
+    fn an_end_after_the_last_tasks_does_not_reach_into_the_other_half() {
+        for taken in [MOST - 1, MOST, MOST + 0xffff] {
+            let claims = Claims::new();
+            claims.0.store(taken as u64, Ordering::Relaxed);
+            claims.end(MOST);
+            for _ in 0..0xffff {
+                assert_eq!(claims.claim(0, MOST), None);
+            }
+            assert_eq!(claims.claim(1, MOST), None, "{taken}");
         }
     }
 

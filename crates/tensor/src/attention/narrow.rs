@@ -107,8 +107,8 @@ impl Halves {
                 let (keys, values) = bits[block * len..][..len].split_at_mut(lens(d)[0]);
                 let [k, v] = [&k, &v].map(|x| x.window(t, 1, head * d, d));
                 for (i, (&key, &value)) in k.row(0).iter().zip(v.row(0)).enumerate() {
-                    keys[key_at(d, row, i)] = f16::from_f64(key.to_f64()).to_bits();
-                    values[value_at(row, i)] = f16::from_f64(value.to_f64()).to_bits();
+                    keys[key_at(d, row, i)] = f16::from_f32(key.to_f64() as f32).to_bits();
+                    values[value_at(row, i)] = f16::from_f32(value.to_f64() as f32).to_bits();
                 }
             }
         };

@@ -147,7 +147,7 @@ pub(super) fn pack_right_by<T: Real, P: Panel<T>>(
     b: Strided<'_, T>,
     out: &mut [P::Element],
 ) {
-    /// Elements worth a task: some 3 µs.
+    /// Elements worth a task at the least: some 3 µs.
     const WORK: usize = 1 << 13;
     let (k, cols) = (b.rows(), b.cols());
     if k == 0 || cols == 0 {
@@ -181,9 +181,10 @@ pub(super) fn pack_left_by<T: Real, P: Panel<T>>(
     });
 }
 
-/// Panels a task copies, of so many and at least so many: parts of one size, and enough of them for threads to share evenly.
+/// Panels a task copies, of so many and at least so many: parts of one size, and where there are panels for it enough of them for
+/// threads to share evenly.
 fn at_once(panels: usize, least: usize) -> usize {
-    const TASKS: usize = 12;
+    const TASKS: usize = 48;
     let tasks = (panels / least).clamp(1, TASKS);
     panels.div_ceil(tasks)
 }

@@ -50,7 +50,12 @@ pub(super) fn pieces(source: &str) -> Vec<Piece<'_>> {
     let (mut done, mut at) = (0, 0);
     while let Some(start) = source[at..].find('{').map(|found| at + found) {
         let end = match source.as_bytes().get(start + 1) {
-            Some(b'#') => source[start..].find("#}").map_or(source.len(), |found| start + found + 2),
+            Some(b'#') => {
+                // The sign that opens a comment does not close it as well, nor does one of trimming belong to what does.
+                let inside =
+                    start + 2 + usize::from(matches!(source.as_bytes().get(start + 2), Some(b'-' | b'+')));
+                source[inside..].find("#}").map_or(source.len(), |found| inside + found + 2)
+            }
             Some(b'%' | b'{') => start + 2,
             _ => {
                 at = start + 1;
@@ -84,14 +89,18 @@ pub(super) fn pieces(source: &str) -> Vec<Piece<'_>> {
     pieces
 }
 
-/// The end of the first `{% endraw %}`.
+/// The end of the first `{% endraw %}`, exactly as the engine finds it: what is taken for text must be text to it.
 fn end_of_raw(source: &str, from: usize) -> usize {
+    let blanks = |text: &str| text.len() - text.trim_start_matches(|c: char| c.is_ascii_whitespace()).len();
     let mut at = from;
     while let Some(start) = source[at..].find("{%").map(|found| at + found + 2) {
-        let inside = source[start..].trim_start_matches(['-', '+']).trim_start();
-        if let Some(rest) = inside.strip_prefix("endraw") {
-            let behind = source.len() - rest.len();
-            return rest.find("%}").map_or(source.len(), |found| behind + found + 2);
+        let inside = source[start..].strip_prefix(['-', '+']).unwrap_or(&source[start..]);
+        let behind = inside[blanks(inside)..].strip_prefix("endraw").and_then(|rest| {
+            let rest = &rest[blanks(rest)..];
+            rest.strip_prefix(['-', '+']).unwrap_or(rest).strip_prefix("%}")
+        });
+        if let Some(behind) = behind {
+            return source.len() - behind.len();
         }
         at = start;
     }
