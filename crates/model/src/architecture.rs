@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::ops::Range;
 
 use ndarray::{ArrayView2, ArrayViewMut2, s};
-use selvedge_tensor::attention::{self, KvCache, Segment};
+use selvedge_tensor::attention::{self, CacheType, KvCache, Segment};
 use selvedge_tensor::{Context, Init, Real, cross_entropy, rope};
 
 use crate::config::{Arch, Config};
@@ -387,6 +387,13 @@ pub(crate) fn attend_backward<T: Real>(
         let lse = &lse[of.rows.start * shape.heads..of.rows.end * shape.heads];
         attention::backward(cx, dqkv.slice_mut(s![of.rows.clone(), ..]), dout, out, lse, qkv, &shape);
     }
+}
+
+/// Room for keys and values of so many sequences of the model's context, one a layer.
+pub(crate) fn caches(config: &Config, sequences: usize, cache_type: CacheType) -> Vec<KvCache<f32>> {
+    // Each made anew: pages of zeros take no memory until they are written, those of a copy do.
+    let cache = || KvCache::new(sequences, config.context, config.kv_heads, config.head_size(), cache_type);
+    (0..config.layers).map(|_| cache()).collect()
 }
 
 /// The input and the output of block `l`, when `outs` holds the outputs of the last `outs.len()` blocks.

@@ -10,7 +10,7 @@ use selvedge_tensor::Context;
 use selvedge_tensor::attention::{CacheType, KvCache, Segment};
 
 use crate::Error;
-use crate::architecture::{Architecture, Mode, Ragged};
+use crate::architecture::{Architecture, Mode, Ragged, caches};
 use crate::held::Weights;
 
 /// Rows computed at a time, or one a sequence if that is more.
@@ -63,12 +63,10 @@ impl<'a> Batch<'a> {
         if size.and(logits).is_none_or(|bytes| isize::try_from(bytes).is_err()) {
             return Err(too_large);
         }
-        // Each made anew: pages of zeros take no memory until they are written, those of a copy do.
-        let cache = || KvCache::new(sequences, context, config.kv_heads, d, cache_type);
         let rows = sequences.max(ROWS);
         Ok(Batch {
             weights,
-            caches: (0..config.layers).map(|_| cache()).collect(),
+            caches: caches(config, sequences, cache_type),
             acts: vec![0.0; model.activations(1, rows, Mode::Generate { logits: sequences })],
             logits: vec![0.0; sequences * config.vocab],
             positions: vec![None; sequences],

@@ -8,7 +8,7 @@ use selvedge_tensor::attention::{KvCache, Segment};
 use selvedge_tensor::{Context, cross_entropy};
 
 use crate::Error;
-use crate::architecture::{Architecture, Mode, Ragged};
+use crate::architecture::{Architecture, Mode, Ragged, caches};
 use crate::held::Weights;
 
 /// Most logits there are at once, 32 MiB of f32.
@@ -84,11 +84,9 @@ impl<'a> Scorer<'a> {
         weights.check(model.layout());
         let config = model.config();
         let (rows, cache_type) = (rows.min(config.context), cx.precision().into());
-        // Each made anew: pages of zeros take no memory until they are written, those of a copy do.
-        let cache = || KvCache::new(1, config.context, config.kv_heads, config.head_size(), cache_type);
         Scorer {
             weights,
-            caches: (0..config.layers).map(|_| cache()).collect(),
+            caches: caches(config, 1, cache_type),
             acts: vec![0.0; model.activations(1, rows, Mode::Generate { logits: rows })],
             logits: vec![0.0; rows * config.vocab],
             losses: vec![0.0; rows],

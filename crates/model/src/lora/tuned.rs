@@ -39,8 +39,7 @@ impl<T: Real> Tuned<T> {
         seed: u64,
     ) -> Result<Self, Error> {
         let model = build_tunable::<T>(config)?;
-        let slots = model.layout().slots().len();
-        assert_eq!(base.0.len(), slots, "weights for a layout of {slots}");
+        base.check(model.layout());
         assert!(base.0.iter().all(|held| !held.is_packed()), "a base that has a backward");
         Ok(Tuned { model, base, adapters, seed })
     }

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use minijinja::value::Object;
 
-/// A local date and time, for templates that call `strftime_now`.
+/// A date and time for templates that call `strftime_now`, in the zone that the caller chooses: transformers tells local time,
+/// [`DateTime::from_unix`] gives UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DateTime {
     /// Year of the common era.
