@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ndarray::ArrayView2;
 use selvedge_tensor::quantized::Form;
-use selvedge_tensor::{Context, Operand, Packed, Quantized, Real};
+use selvedge_tensor::{Context, Gather, Operand, Packed, Quantized, Real, gather};
 
 use crate::Config;
 use crate::architecture::is_product;
@@ -28,6 +28,13 @@ pub enum Storage {
 pub struct Weights<'a, T>(pub(crate) Vec<Held<'a, T>>, pub(crate) Option<(Adapters, Vec<T>)>);
 
 impl<'a, T: Real> Weights<'a, T> {
+    /// Weights in the order of a layout; those of products are put side by side.
+    pub(crate) fn new(mut held: Vec<Held<'a, T>>) -> Self {
+        let parts = held.iter_mut().flat_map(|held| &mut held.parts);
+        gather(&mut parts.map(Part::moved).collect::<Vec<_>>());
+        Weights(held, None)
+    }
+
     /// Packs the weights of products; vectors and tables that are looked up are read where they lie in `params`.
     pub fn pack(
         cx: &mut Context<T>,
@@ -44,7 +51,7 @@ impl<'a, T: Real> Weights<'a, T> {
             let part = Part::new(cx, slot.span.view(params), storage);
             Held { parts: vec![part], numbers: is_table(slot).then_some(numbers) }
         };
-        Weights(layout.slots().iter().map(&mut hold).collect(), None)
+        Weights::new(layout.slots().iter().map(&mut hold).collect())
     }
 
     /// Plain numbers in a flat buffer that is shared: the frozen base of a fine-tuning.
@@ -53,7 +60,7 @@ impl<'a, T: Real> Weights<'a, T> {
             let numbers = Numbers::Shared(Arc::clone(params), slot.span.range());
             Held { parts: Vec::new(), numbers: Some(numbers) }
         };
-        Weights(layout.slots().iter().map(hold).collect(), None)
+        Weights::new(layout.slots().iter().map(hold).collect())
     }
 
     /// The same with adapters, whose parameters are laid out as by [`Adapters::layout`].
@@ -130,7 +137,7 @@ impl<T> Deref for Numbers<'_, T> {
     }
 }
 
-impl<T> Held<'_, T> {
+impl<T: Real> Held<'_, T> {
     /// Whether some of it can be read by products of one direction alone.
     pub(crate) fn is_packed(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Packed(_)))
@@ -153,7 +160,7 @@ pub(crate) enum Part<T> {
     Quantized(Quantized),
 }
 
-impl<T> Part<T> {
+impl<T: Real> Part<T> {
     fn bytes(&self) -> usize {
         match self {
             Part::Packed(packed) => packed.bytes(),
@@ -177,6 +184,13 @@ impl<T> Part<T> {
 }
 
 impl<T: Real> Part<T> {
+    fn moved(&mut self) -> &mut dyn Gather {
+        match self {
+            Part::Packed(packed) => packed,
+            Part::Quantized(weights) => weights,
+        }
+    }
+
     /// Packs a weight of shape (OC, C).
     pub(crate) fn new(cx: &mut Context<T>, weight: ArrayView2<'_, T>, storage: Storage) -> Self {
         match storage {

@@ -6,12 +6,11 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
+use bytemuck::Pod;
 use memmap2::MmapMut;
 
-use crate::Real;
-
 /// A slice of its own, zeroed when made, aligned to cache lines if it is large.
-pub struct Buffer<T: Real> {
+pub struct Buffer<T> {
     memory: Memory<T>,
     len: usize,
 }
@@ -24,7 +23,7 @@ enum Memory<T> {
 /// Bytes from which on large pages are worth asking for: two of them.
 const LARGE: usize = 4 << 20;
 
-impl<T: Real> Buffer<T> {
+impl<T: Pod> Buffer<T> {
     /// `len` zeros.
     ///
     /// The memory is not taken from the system before it is touched.
@@ -38,13 +37,13 @@ impl<T: Real> Buffer<T> {
                 Memory::Large(map)
             }
             // The allocator reports in the usual way what cannot be had.
-            Some(Err(_)) | None => Memory::Small(vec![T::ZERO; len]),
+            Some(Err(_)) | None => Memory::Small(vec![T::zeroed(); len]),
         };
         Buffer { memory, len }
     }
 }
 
-impl<T: Real> From<&[T]> for Buffer<T> {
+impl<T: Pod> From<&[T]> for Buffer<T> {
     fn from(values: &[T]) -> Self {
         let mut buffer = Buffer::zeroed(values.len());
         buffer.copy_from_slice(values);
@@ -52,7 +51,7 @@ impl<T: Real> From<&[T]> for Buffer<T> {
     }
 }
 
-impl<T: Real> Deref for Buffer<T> {
+impl<T: Pod> Deref for Buffer<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -63,7 +62,7 @@ impl<T: Real> Deref for Buffer<T> {
     }
 }
 
-impl<T: Real> DerefMut for Buffer<T> {
+impl<T: Pod> DerefMut for Buffer<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         match &mut self.memory {
             Memory::Small(vec) => vec,
@@ -72,7 +71,7 @@ impl<T: Real> DerefMut for Buffer<T> {
     }
 }
 
-impl<T: Real> fmt::Debug for Buffer<T> {
+impl<T: Pod> fmt::Debug for Buffer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Buffer").field("len", &self.len).finish_non_exhaustive()
     }

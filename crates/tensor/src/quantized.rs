@@ -31,6 +31,8 @@ pub use form::Form;
 use layout::Line;
 pub(crate) use product::multiply;
 
+use crate::gather::{Hold, Kept, Move};
+
 /// Weights of a block.
 pub const BLOCK: usize = 32;
 /// Weights of a super-block.
@@ -49,7 +51,7 @@ pub struct Quantized {
     form: Form,
     outputs: usize,
     inputs: usize,
-    lines: Vec<Line>,
+    lines: Kept<Line>,
 }
 
 impl Quantized {
@@ -90,7 +92,7 @@ impl Quantized {
                 }
             }
         }
-        Quantized { form, outputs: n, inputs: k, lines }
+        Quantized { form, outputs: n, inputs: k, lines: Kept::Own(lines) }
     }
 
     /// Weights near `weight` (N, K), see [`Block::of`] and [`SuperBlock::of`].
@@ -150,6 +152,16 @@ impl Quantized {
     fn panel(&self, panel: usize) -> &[Line] {
         let len = self.form.lines_of(self.blocks());
         &self.lines[panel * len..(panel + 1) * len]
+    }
+}
+
+impl Hold for Quantized {
+    fn kept(&self) -> &dyn Move {
+        &self.lines
+    }
+
+    fn kept_mut(&mut self) -> &mut dyn Move {
+        &mut self.lines
     }
 }
 

@@ -123,7 +123,7 @@ impl Model {
     /// As [`Model::load`].
     pub fn weights(&self, cx: &mut Context) -> Result<Weights<'static, f32>, Error> {
         let slots = self.layout.slots().iter().zip(&self.found);
-        Ok(Weights(slots.map(|(slot, found)| self.hold(cx, slot, found)).collect::<Result<_, _>>()?, None))
+        Ok(Weights::new(slots.map(|(slot, found)| self.hold(cx, slot, found)).collect::<Result<_, _>>()?))
     }
 
     /// All weights for a frozen base of a fine-tuning. Those that are quantized stay so, with the bits of the file, where all
@@ -133,7 +133,7 @@ impl Model {
     /// As [`Model::load`].
     pub fn frozen(&self) -> Result<Weights<'static, f32>, Error> {
         let slots = self.layout.slots().iter().zip(&self.found);
-        Ok(Weights(slots.map(|(slot, found)| self.hold_frozen(slot, found)).collect::<Result<_, _>>()?, None))
+        Ok(Weights::new(slots.map(|(slot, found)| self.hold_frozen(slot, found)).collect::<Result<_, _>>()?))
     }
 
     fn hold_frozen(&self, slot: &Slot, found: &[Found]) -> Result<Held<'static, f32>, Error> {

@@ -9,6 +9,7 @@ use selvedge_sync::{Team, chunks};
 
 use super::kernel::{COLS, ROWS};
 use super::panel::{Full, Panel};
+use crate::gather::{Hold, Kept, Move};
 use crate::isa::dispatch;
 use crate::tile::{Panels, Strided};
 use crate::{Context, Isa, Precision, Real};
@@ -89,13 +90,13 @@ pub(super) fn right_panels<E: Copy>(
 /// A right operand packed once and used many times, such as a weight while generating.
 #[derive(Clone, Debug)]
 pub struct Packed<T> {
-    data: Vec<T>,
+    data: Kept<T>,
     rows: usize,
     cols: usize,
     precision: Precision,
 }
 
-impl<T> Packed<T> {
+impl<T: Real> Packed<T> {
     /// N, the number of outputs.
     pub fn cols(&self) -> usize {
         self.cols
@@ -103,11 +104,9 @@ impl<T> Packed<T> {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        size_of_val(self.data.as_slice())
+        size_of_val(&*self.data)
     }
-}
 
-impl<T: Real> Packed<T> {
     /// Packs `b` (K, N) for products of the context's precision; pass `weight.t()` for a weight of shape (N, K).
     pub fn new(cx: &mut Context<T>, b: ArrayView2<'_, T>) -> Self {
         let ((rows, cols), precision) = (b.dim(), cx.precision());
@@ -116,7 +115,7 @@ impl<T: Real> Packed<T> {
             Precision::F32 => pack_whole::<T, Full>(cx, b.into(), &mut data),
             Precision::Bf16 => pack_whole::<T, T::Half>(cx, b.into(), &mut data),
         }
-        Packed { data, rows, cols, precision }
+        Packed { data: Kept::Own(data), rows, cols, precision }
     }
 
     /// K, the length of a chain.
@@ -131,6 +130,16 @@ impl<T: Real> Packed<T> {
     /// Of what precision the products are that it is for.
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+}
+
+impl<T: Real> Hold for Packed<T> {
+    fn kept(&self) -> &dyn Move {
+        &self.data
+    }
+
+    fn kept_mut(&mut self) -> &mut dyn Move {
+        &mut self.data
     }
 }
 

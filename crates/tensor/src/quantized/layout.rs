@@ -13,16 +13,12 @@ use half::f16;
 
 use super::block::weight;
 use super::{BLOCK, Block, COLS, Form, GROUP, Parts, SUPER_BLOCK, SuperBlock};
+pub(super) use crate::gather::Line;
 
 /// Groups of a block.
 pub(super) const GROUPS: usize = BLOCK / GROUP;
 /// Blocks of a super-block.
 const BLOCKS: usize = SUPER_BLOCK / BLOCK;
-
-/// One cache line.
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C, align(64))]
-pub(super) struct Line(pub(super) [u8; 64]);
 
 /// What lies where.
 impl Form {
