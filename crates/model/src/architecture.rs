@@ -333,13 +333,7 @@ pub(crate) fn attend<T: Real>(
         Attend::Cached { cache, segments, .. } => {
             let shape = &config.attention(1, qkv.nrows());
             let (q_end, k_end) = (shape.query_cols(), shape.query_cols() + shape.kv_cols());
-            let mut first = 0;
-            for segment in segments {
-                let rows = qkv.slice(s![first..first + segment.rows, ..]);
-                let (k, v) = (rows.slice(s![.., q_end..k_end]), rows.slice(s![.., k_end..]));
-                cache.store(cx, segment.sequence, segment.position, k, v);
-                first += segment.rows;
-            }
+            cache.store(cx, segments, qkv.slice(s![.., q_end..k_end]), qkv.slice(s![.., k_end..]));
             attention::forward_cached(cx, out, qkv.slice(s![.., ..q_end]), cache, shape, segments);
         }
     }

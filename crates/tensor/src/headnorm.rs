@@ -7,9 +7,9 @@ use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 use selvedge_sync::chunks;
 
 use crate::isa::dispatch;
-use crate::layernorm::ROWS;
 use crate::reduce::{COLUMNS, sum_by3};
 use crate::rmsnorm::forward_row;
+use crate::rows::rows_at_once;
 use crate::tile::{Grid, Strided};
 use crate::{Context, Real};
 
@@ -36,10 +36,10 @@ pub fn forward<T: Real>(
         rstd.len()
     );
     let w = w.to_slice().expect("contiguous w");
-    let isa = cx.isa();
-    let raw = chunks(raw.as_slice_mut().expect("contiguous raw"), (ROWS * cols).max(1));
-    let rstd = chunks(rstd, (ROWS * heads).max(1));
-    cx.for_each((Grid::new(x, ROWS, cols.max(1)), raw, rstd), |_, (mut x, raw, rstd)| {
+    let (isa, rows) = (cx.isa(), rows_at_once(n, cols));
+    let raw = chunks(raw.as_slice_mut().expect("contiguous raw"), (rows * cols).max(1));
+    let rstd = chunks(rstd, (rows * heads).max(1));
+    cx.for_each((Grid::new(x, rows, cols.max(1)), raw, rstd), |_, (mut x, raw, rstd)| {
         for (r, (raw, rstd)) in raw.chunks_mut(cols).zip(rstd.chunks_mut(heads)).enumerate() {
             let x = x.row_mut(r);
             raw.copy_from_slice(x);
@@ -74,14 +74,14 @@ pub fn backward<T: Real>(
         rstd.len()
     );
     let w = w.to_slice().expect("contiguous w");
-    let isa = cx.isa();
+    let (isa, rows) = (cx.isa(), rows_at_once(n, cols));
     let dw = chunks(dw.as_slice_mut().expect("contiguous dw"), COLUMNS);
     let (dy, x) = (Strided::from(d.view()), Strided::from(raw));
     cx.for_each(dw, |index, dw| backward_columns(isa, dw, dy, x, rstd, index * COLUMNS, w.len()));
     let raw = raw.to_slice().expect("contiguous raw");
-    cx.for_each(Grid::new(d, ROWS, cols.max(1)), |index, mut d| {
+    cx.for_each(Grid::new(d, rows, cols.max(1)), |index, mut d| {
         for r in 0..d.rows() {
-            let row = index * ROWS + r;
+            let row = index * rows + r;
             let pairs = d.row_mut(r).chunks_mut(w.len()).zip(raw[row * cols..].chunks(w.len()));
             for ((d, x), &rstd) in pairs.zip(&rstd[row * heads..]) {
                 backward_head(isa, d, x, w, rstd);
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn rows_in_two_calls_and_any_instruction_set_give_the_bits_of_one() {
-        let (n, heads, head_size, cut) = (ROWS + 5, 3, 70, 7);
+        let (n, heads, head_size, cut) = (21, 3, 70, 7);
         let x = random::<f32>(1, (n, heads * head_size + 1));
         let (w, dy) = (random::<f32>(2, (1, head_size)), random::<f32>(3, x.dim()));
         same_bits(|cx| {

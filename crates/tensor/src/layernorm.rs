@@ -6,11 +6,9 @@ use selvedge_sync::chunks;
 use crate::isa::dispatch;
 use crate::linear::add_rows;
 use crate::reduce::{COLUMNS, fold_rows, sum_by, sum_by2, sum_by3};
+use crate::rows::rows_at_once;
 use crate::tile::Strided;
 use crate::{Context, Real};
-
-/// Rows a task takes.
-pub(crate) const ROWS: usize = 16;
 
 /// y (N, C), and for the backward mean (N) and rstd (N) = 1/√(var + ε); w and b are (C).
 ///
@@ -37,10 +35,10 @@ pub fn forward<T: Real>(
     );
     let (w, b) = (w.to_slice().expect("contiguous w"), b.to_slice().expect("contiguous b"));
     let x = x.to_slice().expect("contiguous x");
-    let isa = cx.isa();
-    let y = chunks(y.as_slice_mut().expect("contiguous y"), ROWS * c);
-    cx.for_each((y, chunks(mean, ROWS), chunks(rstd, ROWS)), |index, (y, mean, rstd)| {
-        let x = &x[index * ROWS * c..];
+    let (isa, rows) = (cx.isa(), rows_at_once(n, c));
+    let y = chunks(y.as_slice_mut().expect("contiguous y"), rows * c);
+    cx.for_each((y, chunks(mean, rows), chunks(rstd, rows)), |index, (y, mean, rstd)| {
+        let x = &x[index * rows * c..];
         for (i, (y, x)) in y.chunks_mut(c).zip(x.chunks(c)).enumerate() {
             (mean[i], rstd[i]) = forward_row(isa, y, x, w, b, T::from_f64(epsilon));
         }
@@ -77,10 +75,10 @@ pub fn backward<T: Real>(
     );
     let w = w.to_slice().expect("contiguous w");
     let (x, dy) = (x.to_slice().expect("contiguous x"), dy.to_slice().expect("contiguous dy"));
-    let isa = cx.isa();
-    cx.for_each(chunks(dx.as_slice_mut().expect("contiguous dx"), ROWS * c), |index, dx| {
+    let (isa, rows) = (cx.isa(), rows_at_once(n, c));
+    cx.for_each(chunks(dx.as_slice_mut().expect("contiguous dx"), rows * c), |index, dx| {
         for (i, dx) in dx.chunks_mut(c).enumerate() {
-            let row = index * ROWS + i;
+            let row = index * rows + i;
             let at = row * c..(row + 1) * c;
             backward_row(isa, dx, &dy[at.clone()], &x[at], w, mean[row], rstd[row]);
         }

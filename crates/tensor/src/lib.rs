@@ -25,6 +25,7 @@ pub mod quantized;
 mod reduce;
 pub mod rmsnorm;
 pub mod rope;
+mod rows;
 pub mod swiglu;
 
 pub use buffer::Buffer;

@@ -4,8 +4,8 @@ use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 use selvedge_sync::chunks;
 
 use crate::isa::dispatch;
-use crate::layernorm::ROWS;
 use crate::reduce::{COLUMNS, fold_rows, sum_by, sum_by3};
+use crate::rows::rows_at_once;
 use crate::tile::Strided;
 use crate::{Context, Real};
 
@@ -32,10 +32,10 @@ pub fn forward<T: Real>(
         w.len()
     );
     let (w, x) = (w.to_slice().expect("contiguous w"), x.to_slice().expect("contiguous x"));
-    let isa = cx.isa();
-    let y = chunks(y.as_slice_mut().expect("contiguous y"), ROWS * c);
-    cx.for_each((y, chunks(rstd, ROWS)), |index, (y, rstd)| {
-        let x = &x[index * ROWS * c..];
+    let (isa, rows) = (cx.isa(), rows_at_once(n, c));
+    let y = chunks(y.as_slice_mut().expect("contiguous y"), rows * c);
+    cx.for_each((y, chunks(rstd, rows)), |index, (y, rstd)| {
+        let x = &x[index * rows * c..];
         for ((y, x), rstd) in y.chunks_mut(c).zip(x.chunks(c)).zip(rstd) {
             *rstd = forward_row(isa, y, x, w, T::from_f64(epsilon));
         }
@@ -65,10 +65,10 @@ pub fn backward<T: Real>(
     );
     let w = w.to_slice().expect("contiguous w");
     let (x, dy) = (x.to_slice().expect("contiguous x"), dy.to_slice().expect("contiguous dy"));
-    let isa = cx.isa();
-    cx.for_each(chunks(dx.as_slice_mut().expect("contiguous dx"), ROWS * c), |index, dx| {
+    let (isa, rows) = (cx.isa(), rows_at_once(n, c));
+    cx.for_each(chunks(dx.as_slice_mut().expect("contiguous dx"), rows * c), |index, dx| {
         for (i, dx) in dx.chunks_mut(c).enumerate() {
-            let row = index * ROWS + i;
+            let row = index * rows + i;
             let at = row * c..(row + 1) * c;
             backward_row(isa, dx, &dy[at.clone()], &x[at], w, rstd[row]);
         }

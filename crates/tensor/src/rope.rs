@@ -4,6 +4,7 @@
 use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
 use crate::isa::dispatch;
+use crate::rows::rows_at_once;
 use crate::tile::Grid;
 use crate::{Context, Real};
 
@@ -130,14 +131,13 @@ fn turn<T: Real>(
     position: impl Fn(usize) -> usize + Sync,
     back: bool,
 ) {
-    const ROWS: usize = 16;
     let cols = x.ncols();
     let head_size = 2 * table.cos.ncols();
     assert_eq!(cols % head_size, 0, "{cols} columns are not a whole number of heads of {head_size}");
-    let isa = cx.isa();
-    cx.for_each(Grid::new(x, ROWS, cols.max(1)), |index, mut tile| {
+    let (isa, rows) = (cx.isa(), rows_at_once(x.nrows(), cols));
+    cx.for_each(Grid::new(x, rows, cols.max(1)), |index, mut tile| {
         for r in 0..tile.rows() {
-            let (cos, sin) = table.row(position(index * ROWS + r));
+            let (cos, sin) = table.row(position(index * rows + r));
             let (cos, sin) = (cos.to_slice().unwrap_or_default(), sin.to_slice().unwrap_or_default());
             for head in tile.row_mut(r).chunks_mut(head_size) {
                 let (low, high) = head.split_at_mut(head_size / 2);

@@ -4,7 +4,7 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 use selvedge_sync::chunks;
 
 use crate::isa::dispatch;
-use crate::layernorm::ROWS;
+use crate::rows::rows_at_once;
 use crate::{Context, Real};
 
 /// y (N, F) from gate_up (N, 2F), whose rows are F gates, then F ups. silu of a gate is within 4 ulp from −88.7 up, and
@@ -17,9 +17,9 @@ pub fn forward<T: Real>(cx: &mut Context<T>, mut y: ArrayViewMut2<'_, T>, gate_u
     let (n, f) = y.dim();
     assert_eq!(gate_up.dim(), (n, 2 * f), "gates and ups of ({n}, {f})");
     let gate_up = gate_up.to_slice().expect("contiguous gate_up");
-    let isa = cx.isa();
-    cx.for_each(chunks(y.as_slice_mut().expect("contiguous y"), ROWS * f), |index, y| {
-        let gate_up = &gate_up[index * ROWS * 2 * f..];
+    let (isa, rows) = (cx.isa(), rows_at_once(n, 2 * f));
+    cx.for_each(chunks(y.as_slice_mut().expect("contiguous y"), rows * f), |index, y| {
+        let gate_up = &gate_up[index * rows * 2 * f..];
         for (y, gate_up) in y.chunks_mut(f).zip(gate_up.chunks(2 * f)) {
             let (gate, up) = gate_up.split_at(f);
             forward_row(isa, y, gate, up);
@@ -47,10 +47,10 @@ pub fn backward<T: Real>(
     );
     let gate_up = gate_up.to_slice().expect("contiguous gate_up");
     let dy = dy.to_slice().expect("contiguous dy");
-    let isa = cx.isa();
+    let (isa, rows) = (cx.isa(), rows_at_once(n, 2 * f));
     let d = dgate_up.as_slice_mut().expect("contiguous dgate_up");
-    cx.for_each(chunks(d, ROWS * 2 * f), |index, d| {
-        let (gate_up, dy) = (&gate_up[index * ROWS * 2 * f..], &dy[index * ROWS * f..]);
+    cx.for_each(chunks(d, rows * 2 * f), |index, d| {
+        let (gate_up, dy) = (&gate_up[index * rows * 2 * f..], &dy[index * rows * f..]);
         for ((d, gate_up), dy) in d.chunks_mut(2 * f).zip(gate_up.chunks(2 * f)).zip(dy.chunks(f)) {
             let ((dgate, dup), (gate, up)) = (d.split_at_mut(f), gate_up.split_at(f));
             backward_row(isa, dgate, dup, dy, gate, up);

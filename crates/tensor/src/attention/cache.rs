@@ -1,6 +1,6 @@
 //! Keys and values in the order the forward reads them: blocks of 64 positions, each as panels of 32 columns.
 
-use ndarray::ArrayView2;
+use ndarray::{ArrayView2, s};
 use selvedge_sync::{Team, chunks};
 
 use super::narrow::{Bytes, Halves, Narrow};
@@ -133,7 +133,8 @@ impl<T: Real> KvCache<T> {
         }
     }
 
-    /// Stores keys and values (T, HKV·D) of positions `first..first + T` of a sequence, over what was there.
+    /// Stores keys and values (rows, HKV·D), the rows of one segment after those of another, at the positions of their
+    /// segments, over what was there.
     ///
     /// # Panics
     /// If they do not fit.
@@ -141,24 +142,24 @@ impl<T: Real> KvCache<T> {
     pub fn store(
         &mut self,
         cx: &mut Context<T>,
-        sequence: usize,
-        first: usize,
+        segments: &[Segment],
         k: ArrayView2<'_, T>,
         v: ArrayView2<'_, T>,
     ) {
-        assert!(
-            sequence < self.sequences && first + k.nrows() <= self.capacity(),
-            "{} positions from {first} of sequence {sequence} into a cache of {} sequences of {}",
-            k.nrows(),
-            self.sequences,
-            self.capacity()
-        );
-        let width = self.kv_heads * self.head_size;
-        assert!(k.dim() == (k.nrows(), width) && v.dim() == k.dim(), "keys and values of {width} columns");
+        self.check_room(segments);
+        let dim = (segments.iter().map(|segment| segment.rows).sum(), self.kv_heads * self.head_size);
+        assert!(k.dim() == dim && v.dim() == dim, "keys {:?} and values {:?} of {dim:?}", k.dim(), v.dim());
         match self.cache_type {
-            CacheType::F32 => self.put::<Full>(cx, sequence, first, k, v),
-            CacheType::Bf16 => self.put::<T::Half>(cx, sequence, first, k, v),
-            CacheType::F16 | CacheType::Q8_0 => self.put_narrow(cx, sequence, first, k, v),
+            CacheType::F32 => self.put::<Full>(cx, segments, k.into(), v.into()),
+            CacheType::Bf16 => self.put::<T::Half>(cx, segments, k.into(), v.into()),
+            CacheType::F16 | CacheType::Q8_0 => {
+                let mut rows = 0;
+                for &Segment { sequence, position, rows: count } in segments {
+                    let [k, v] = [&k, &v].map(|x| x.slice(s![rows..rows + count, ..]));
+                    self.put_narrow(cx, sequence, position, k, v);
+                    rows += count;
+                }
+            }
         }
     }
 
@@ -166,20 +167,37 @@ impl<T: Real> KvCache<T> {
     fn put<P: Panel<T>>(
         &mut self,
         cx: &Context<T>,
-        sequence: usize,
-        first: usize,
-        k: ArrayView2<'_, T>,
-        v: ArrayView2<'_, T>,
+        segments: &[Segment],
+        k: Strided<'_, T>,
+        v: Strided<'_, T>,
     ) {
         let Kept::Wide { keys, values } = &mut self.kept else { unreachable!("a cache of another type") };
-        let (heads, d) = (self.kv_heads, self.head_size);
-        let shape = Shape { batch: 1, time: k.nrows(), heads, kv_heads: heads, head_size: d };
-        let into = Room::<P::Element> {
-            blocks: self.blocks,
-            keys: own(P::view_mut(keys), sequence, heads * self.blocks * keys_len::<T, P>(d)),
-            values: Some(own(P::view_mut(values), sequence, heads * self.blocks * values_len::<T, P>(d))),
+        let (isa, heads, d) = (cx.isa(), self.kv_heads, self.head_size);
+        let lens = [keys_len::<T, P>(d), values_len::<T, P>(d)].map(|len| self.blocks * len);
+        if k.rows() == 0 || lens.contains(&0) {
+            return;
+        }
+        let (keys, values) = (P::view_mut(keys), P::view_mut(values));
+        // A head of a sequence, by its place in the cache.
+        let one = |index: usize, keys: &mut [P::Element], values: &mut [P::Element]| {
+            let (sequence, head) = (index / heads, index % heads);
+            let mut first = 0;
+            for segment in segments {
+                if segment.sequence == sequence {
+                    let [k, v] = [k, v].map(|x| x.window(first, segment.rows, head * d, d));
+                    put_keys::<T, P>(isa, k, segment.position, keys);
+                    put_values::<T, P>(isa, v, segment.position, values);
+                }
+                first += segment.rows;
+            }
         };
-        put::<T, P>(cx.team(), cx.isa(), &shape, first, k.into(), v.into(), into);
+        if is_little(k.rows() * k.cols()) {
+            let parts = keys.chunks_mut(lens[0]).zip(values.chunks_mut(lens[1]));
+            parts.enumerate().for_each(|(index, (keys, values))| one(index, keys, values));
+        } else {
+            let parts = (chunks(keys, lens[0]), chunks(values, lens[1]));
+            cx.team().parallel_parts(parts, |index, (keys, values)| one(index, keys, values));
+        }
     }
 
     #[track_caller]
@@ -257,6 +275,11 @@ impl<T: Real> KvCache<T> {
             self.kv_heads,
             self.head_size
         );
+        self.check_room(segments);
+    }
+
+    #[track_caller]
+    fn check_room(&self, segments: &[Segment]) {
         for segment in segments {
             assert!(
                 segment.sequence < self.sequences && segment.position + segment.rows <= self.capacity(),
@@ -266,11 +289,6 @@ impl<T: Real> KvCache<T> {
             );
         }
     }
-}
-
-/// What sequence `sequence` has of a buffer.
-fn own<E>(buffer: &mut [E], sequence: usize, len: usize) -> &mut [E] {
-    &mut buffer[sequence * len..(sequence + 1) * len]
 }
 
 /// Copies `count` blocks of `len` elements.
@@ -360,13 +378,12 @@ pub(super) struct Room<'a, E> {
     pub(super) values: Option<&'a mut [E]>,
 }
 
-/// Puts keys and values (B·T, HKV·D) of positions `first..first + T` in their places.
+/// Puts keys and values (B·T, HKV·D) of whole sequences in their places.
 #[track_caller]
 pub(super) fn put<T: Real, P: Panel<T>>(
     team: &Team,
     isa: Isa,
     shape: &Shape,
-    first: usize,
     k: Strided<'_, T>,
     v: Strided<'_, T>,
     into: Room<'_, P::Element>,
@@ -383,28 +400,24 @@ pub(super) fn put<T: Real, P: Panel<T>>(
     let lens = [keys_len::<T, P>(d), values_len::<T, P>(d)].map(|len| into.blocks * len);
     let both = |index: usize, keys: &mut [P::Element], values: &mut [P::Element]| {
         let (row, rows, col, cols) = head(index);
-        put_keys::<T, P>(isa, keys_of(index), first, keys);
-        put_values::<T, P>(isa, v.window(row, rows, col, cols), first, values);
+        put_keys::<T, P>(isa, keys_of(index), 0, keys);
+        put_values::<T, P>(isa, v.window(row, rows, col, cols), 0, values);
     };
     match into.values {
-        Some(values) if is_little(time * shape.kv_cols()) => {
-            let parts = into.keys.chunks_mut(lens[0]).zip(values.chunks_mut(lens[1]));
-            parts.enumerate().for_each(|(index, (keys, values))| both(index, keys, values));
-        }
         Some(values) => {
             let parts = (chunks(into.keys, lens[0]), chunks(values, lens[1]));
             team.parallel_parts(parts, |index, (keys, values)| both(index, keys, values));
         }
         None => {
             let keys = chunks(into.keys, lens[0]);
-            team.parallel_parts(keys, |index, keys| put_keys::<T, P>(isa, keys_of(index), first, keys));
+            team.parallel_parts(keys, |index, keys| put_keys::<T, P>(isa, keys_of(index), 0, keys));
         }
     }
 }
 
 /// Whether so many keys, and as many values, are put in their places before threads would have been called.
 pub(super) fn is_little(elements: usize) -> bool {
-    elements <= 4096
+    elements <= 1024
 }
 
 /// Keys of one head (T, D): each becomes a column of a panel.

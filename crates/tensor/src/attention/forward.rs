@@ -55,7 +55,7 @@ fn whole<T: Real, P: Panel<T>>(
     );
     let (keys, values) = (P::view_mut(keys), P::view_mut(values));
     let into = Room { blocks, keys, values: (!P::LIES).then_some(values) };
-    put::<T, P>(runner.team(), runner.isa, shape, 0, k, v, into);
+    put::<T, P>(runner.team(), runner.isa, shape, k, v, into);
     let kv = KeysValues { keys, blocks, values: P::lies(v).map_or(Values::Packed(values), Values::Rows) };
     run::<T, P>(&mut runner, out, lse, q, kv, shape);
 }

@@ -184,13 +184,7 @@ mod tests {
         segments: &[Segment],
     ) -> Array2<f32> {
         let (q, k) = (shape.query_cols(), shape.query_cols() + shape.kv_cols());
-        let mut first = 0;
-        for segment in segments {
-            let rows = qkv.slice(s![first..first + segment.rows, ..]);
-            let (keys, values) = (rows.slice(s![.., q..k]), rows.slice(s![.., k..]));
-            cache.store(cx, segment.sequence, segment.position, keys, values);
-            first += segment.rows;
-        }
+        cache.store(cx, segments, qkv.slice(s![.., q..k]), qkv.slice(s![.., k..]));
         let mut out = Array2::zeros((qkv.nrows(), q));
         forward_cached(cx, out.view_mut(), qkv.slice(s![.., ..q]), cache, shape, segments);
         out

@@ -43,6 +43,9 @@ impl<'a> Rows<'a> {
         if len > 0 {
             let rows = (ELEMENTS / x.cols().max(1)).clamp(1, ROWS);
             team.parallel_parts(chunks(words_of_all, rows * len), |task, out| {
+                let count = out.len() / len;
+                // Other threads wrote parts of them; all are called for before the first is waited for.
+                x.window(task * rows, count, 0, x.cols()).prefetch();
                 for (at, out) in out.chunks_exact_mut(len).enumerate() {
                     let row = x.window(task * rows + at, 1, 0, x.cols());
                     let (codes, rest) = out.split_at_mut(blocks * BLOCK / size_of::<f32>());
