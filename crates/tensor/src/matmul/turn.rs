@@ -23,7 +23,10 @@ pub(crate) fn turn<T: Real>(isa: Isa, from: Strided<'_, T>, out: &mut [T], strid
         "{rows}x{cols} turned into {} elements, {stride} apart",
         out.len()
     );
-    if from.has_adjacent_columns() {
+    if rows == 1 && from.has_adjacent_columns() {
+        // One element a cache line: there is nothing to turn.
+        out.iter_mut().step_by(stride).zip(from.row(0)).for_each(|(to, &from)| *to = from);
+    } else if from.has_adjacent_columns() {
         T::turn(isa, from, out, stride);
     } else {
         for k in 0..cols {
