@@ -5,7 +5,7 @@
 use core::arch::x86_64::*;
 
 use super::layout::{GROUPS, Line, blocks};
-use super::rows::{Rows, sum_of_part};
+use super::rows::{Rounded, Rows};
 use super::{BLOCK, COLS, Form, GROUP};
 use crate::tile::Tile;
 
@@ -59,11 +59,9 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     let form = const { Form::numbered(FORM) };
     let first = first + row;
     let cols = c.cols();
-    let len = x.blocks();
-    let codes: [&[[i8; BLOCK]]; M] = std::array::from_fn(|i| &x.codes(first + i).as_chunks().0[..len]);
-    let scales: [&[f32]; M] = std::array::from_fn(|i| &x.scales(first + i)[..len]);
-    let totals: [&[i32]; M] = std::array::from_fn(|i| &x.sums(first + i)[..len]);
-    let firsts: [&[i32]; M] = std::array::from_fn(|i| &x.firsts(first + i)[..len]);
+    let x: [&[Rounded]; M] = std::array::from_fn(|i| x.row(first + i));
+    let len = x[0].len();
+    let x = x.map(|x| &x[..len]);
     let mut sums = [[0.0_f32; COLS]; M];
     for (i, sums) in sums.iter_mut().enumerate() {
         sums[..cols].copy_from_slice(&c.row_mut(row + i)[..cols]);
@@ -71,16 +69,14 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     for (b, lines) in (0..len).zip(blocks(form, panel)) {
         for half in 0..2 {
             for part in 0..form.parts() {
-                let dots = dots::<M, FORM>(lines.1, half, part, codes.map(|codes| &codes[b]));
+                let dots = dots::<M, FORM>(lines.1, half, part, x.map(|x| &x[b].codes));
                 let of_part = of_part::<FORM>(lines, part, half);
                 for (i, (sums, mut dots)) in sums.iter_mut().zip(dots).enumerate() {
                     if form.is_narrow() && form.offset() > 0 {
-                        let offset = _mm256_set1_epi32(
-                            form.offset() * sum_of_part(form, totals[i], firsts[i], b, part),
-                        );
-                        dots = dots.map(|dot| _mm256_sub_epi32(dot, offset));
+                        let start = _mm256_set1_epi32(x[i][b].starts[part]);
+                        dots = dots.map(|dot| _mm256_add_epi32(dot, start));
                     }
-                    let scale = _mm256_set1_ps(scales[i][b]);
+                    let scale = _mm256_set1_ps(x[i][b].scale);
                     let products = dots.map(|dot| _mm256_cvtepi32_ps(dot));
                     add(sums, half, products, of_part.map(|of_part| _mm256_mul_ps(scale, of_part)));
                 }
@@ -88,7 +84,7 @@ unsafe fn rows<const M: usize, const FORM: u8>(
             if form.has_least() {
                 let least = leasts::<FORM>(lines, half);
                 for (i, sums) in sums.iter_mut().enumerate() {
-                    let total = _mm256_set1_ps(scales[i][b] * totals[i][b] as f32);
+                    let total = _mm256_set1_ps(x[i][b].total);
                     add(sums, half, [total; 2], least);
                 }
             }

@@ -5,8 +5,8 @@
 )]
 
 use super::layout::{self, GROUPS, Line};
-use super::rows::{Rows, sum_of_part};
-use super::{BLOCK, COLS, Form, GROUP, Quantized};
+use super::rows::{Rounded, Rows};
+use super::{COLS, Form, GROUP, Quantized};
 use crate::isa::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::isa::Kind;
@@ -57,38 +57,34 @@ pub(super) fn tile(
         Form::Q6_K => add_row::<{ Form::Q6_K as u8 }>,
     };
     for row in 0..c.rows() {
-        add_row(lines, x, first + row, c.row_mut(row));
+        add_row(lines, x.row(first + row), c.row_mut(row));
     }
     let _ = (isa, ahead);
 }
 
 /// One row, block by block.
-fn add_row<const FORM: u8>(panel: &[Line], x: Rows<'_>, row: usize, sums: &mut [f32]) {
+fn add_row<const FORM: u8>(panel: &[Line], x: &[Rounded], sums: &mut [f32]) {
     let form = const { Form::numbered(FORM) };
-    let (codes, scales, totals, firsts) = (x.codes(row), x.scales(row), x.sums(row), x.firsts(row));
     let groups = GROUPS / form.parts();
     let mut acc = [0.0_f32; COLS];
     acc[..sums.len()].copy_from_slice(sums);
-    for (b, (codes, lines)) in
-        codes.as_chunks::<BLOCK>().0.iter().zip(layout::blocks(form, panel)).enumerate()
-    {
+    for (x, lines) in x.iter().zip(layout::blocks(form, panel)) {
         for part in 0..form.parts() {
-            let sum = sum_of_part(form, totals, firsts, b, part);
-            let mut dots = [-form.offset() * sum; COLS];
-            for (group, x) in codes.as_chunks::<GROUP>().0.iter().enumerate().skip(part * groups).take(groups)
+            let mut dots = [x.starts[part]; COLS];
+            for (group, x) in
+                x.codes.as_chunks::<GROUP>().0.iter().enumerate().skip(part * groups).take(groups)
             {
                 for (half, dots) in dots.as_chunks_mut().0.iter_mut().enumerate() {
                     add_codes(dots, &layout::codes(form, lines.1, group, half), x.map(i32::from));
                 }
             }
             for (col, sum) in acc.iter_mut().enumerate() {
-                *sum = (dots[col] as f32).mul_add(scales[b] * layout::scale(form, lines, part, col), *sum);
+                *sum = (dots[col] as f32).mul_add(x.scale * layout::scale(form, lines, part, col), *sum);
             }
         }
         if form.has_least() {
-            let total = scales[b] * totals[b] as f32;
             for (col, sum) in acc.iter_mut().enumerate() {
-                *sum = total.mul_add(layout::least(form, lines, col), *sum);
+                *sum = x.total.mul_add(layout::least(form, lines, col), *sum);
             }
         }
     }

@@ -32,7 +32,7 @@ pub(crate) fn multiply(
     let width = COLS * n.div_ceil(COLS).div_ceil(TASKS.div_ceil(down)).clamp(1, PANELS);
     let ([scratch], mut runner) = cx.split([m * words(w.blocks())], 0);
     let isa = runner.isa;
-    let x = Rows::new(runner.team(), isa, x, scratch);
+    let x = Rows::new(runner.team(), isa, w.form, x, scratch);
     let across = n.div_ceil(width);
     let parts = (Grid::new(c, TALL, width), Beside::new(beside, (m, n), TALL, width));
     runner.for_each_with_scratch(parts, |index, (mut c, mut beside), _| {

@@ -18,118 +18,70 @@ const LEAST: f32 = 1e-30;
 /// last bits. Unlike a conversion, which must look for what does not fit, that takes vectors an addition.
 const ONES: f32 = 12_582_912.0;
 
-/// Words of f32 that a row of so many blocks takes: codes, scales, sums of codes, sums of their first halves.
+/// 32 numbers of a row, rounded, and what products with weights of a form make of them.
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(super) struct Rounded {
+    pub(super) codes: [i8; BLOCK],
+    pub(super) scale: f32,
+    /// What the leasts of weights are multiplied by: the scale times the sum of the codes.
+    pub(super) total: f32,
+    /// What the sum of products of a part begins with: what the offset of the weights' codes takes off it.
+    pub(super) starts: [i32; 2],
+}
+
+/// Words of f32 that a row of so many blocks takes.
 pub(super) fn words(blocks: usize) -> usize {
-    blocks * (BLOCK / size_of::<f32>() + 3)
+    blocks * (size_of::<Rounded>() / size_of::<f32>())
 }
 
 /// Quantized rows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rows<'a> {
-    words: &'a [f32],
+    all: &'a [Rounded],
     blocks: usize,
 }
 
 impl<'a> Rows<'a> {
-    /// Rounds the rows of x into `words`, the rows shared among the threads.
+    /// Rounds the rows of x into `words`, the rows shared among the threads, for products with weights of a form.
     pub(super) fn new<T: Real>(
         team: &Team,
         isa: Isa,
+        form: Form,
         x: Strided<'_, T>,
-        words_of_all: &'a mut [f32],
+        words: &'a mut [f32],
     ) -> Self {
         let blocks = x.cols().div_ceil(BLOCK);
-        let len = words(blocks);
-        if len > 0 {
-            let rows = (ELEMENTS / x.cols().max(1)).clamp(1, ROWS);
-            team.parallel_parts(chunks(words_of_all, rows * len), |task, out| {
-                let count = out.len() / len;
+        let all: &mut [Rounded] = bytemuck::cast_slice_mut(words);
+        if blocks > 0 {
+            let rows = (ELEMENTS / x.cols()).clamp(1, ROWS);
+            team.parallel_parts(chunks(all, rows * blocks), |task, out| {
+                let out = out.chunks_exact_mut(blocks);
                 // Other threads wrote parts of them; all are called for before the first is waited for.
-                x.window(task * rows, count, 0, x.cols()).prefetch();
-                for (at, out) in out.chunks_exact_mut(len).enumerate() {
-                    let row = x.window(task * rows + at, 1, 0, x.cols());
-                    let (codes, rest) = out.split_at_mut(blocks * BLOCK / size_of::<f32>());
-                    let (scales, sums) = rest.split_at_mut(blocks);
-                    let (sums, firsts) = bytemuck::cast_slice_mut(sums).split_at_mut(blocks);
-                    round(isa, row, bytemuck::cast_slice_mut(codes), scales, sums, firsts);
+                x.window(task * rows, out.len(), 0, x.cols()).prefetch();
+                for (at, out) in out.enumerate() {
+                    round(isa, form, x.window(task * rows + at, 1, 0, x.cols()), out);
                 }
             });
         }
-        Rows { words: words_of_all, blocks }
+        Rows { all, blocks }
     }
 
-    /// Blocks of a row.
-    #[cfg(target_arch = "x86_64")]
-    pub(super) fn blocks(&self) -> usize {
-        self.blocks
-    }
-
-    fn row(&self, row: usize) -> &'a [f32] {
-        let len = words(self.blocks);
-        &self.words[row * len..(row + 1) * len]
-    }
-
-    /// The codes of a row, block after block.
+    /// The blocks of a row.
     #[inline(always)]
-    pub(super) fn codes(&self, row: usize) -> &'a [i8] {
-        bytemuck::cast_slice(&self.row(row)[..self.blocks * BLOCK / size_of::<f32>()])
-    }
-
-    /// A scale a block.
-    #[inline(always)]
-    pub(super) fn scales(&self, row: usize) -> &'a [f32] {
-        self.after_codes(row, 0)
-    }
-
-    /// The sum of the codes of each block.
-    #[inline(always)]
-    pub(super) fn sums(&self, row: usize) -> &'a [i32] {
-        bytemuck::cast_slice(self.after_codes(row, 1))
-    }
-
-    /// The sum of the first half of the codes of each block.
-    #[inline(always)]
-    pub(super) fn firsts(&self, row: usize) -> &'a [i32] {
-        bytemuck::cast_slice(self.after_codes(row, 2))
-    }
-
-    #[inline(always)]
-    fn after_codes(&self, row: usize, at: usize) -> &'a [f32] {
-        &self.row(row)[self.blocks * BLOCK / size_of::<f32>()..][at * self.blocks..(at + 1) * self.blocks]
-    }
-}
-
-/// The sum of the codes of a part of block b, out of those of blocks and of their first halves.
-#[inline(always)]
-pub(super) fn sum_of_part(form: Form, sums: &[i32], firsts: &[i32], b: usize, part: usize) -> i32 {
-    match (form.parts(), part) {
-        (1, _) => sums[b],
-        (_, 0) => firsts[b],
-        _ => sums[b] - firsts[b],
+    pub(super) fn row(&self, row: usize) -> &'a [Rounded] {
+        &self.all[row * self.blocks..(row + 1) * self.blocks]
     }
 }
 
 dispatch! {
     /// Rounds one row: a block's largest number becomes ±127. One that is not finite makes the scale NaN.
-    fn round<T>(
-        x: Strided<'_, T>,
-        codes: &mut [i8],
-        scales: &mut [f32],
-        sums: &mut [i32],
-        firsts: &mut [i32],
-    ) = round_body;
+    fn round<T>(form: Form, x: Strided<'_, T>, to: &mut [Rounded]) = round_body;
 }
 
 #[inline(always)]
-fn round_body<T: Real>(
-    x: Strided<'_, T>,
-    codes: &mut [i8],
-    scales: &mut [f32],
-    sums: &mut [i32],
-    firsts: &mut [i32],
-) {
-    let each = codes.as_chunks_mut::<BLOCK>().0.iter_mut().zip(scales).zip(sums.iter_mut().zip(firsts));
-    for (b, ((codes, scale), (sum, first))) in each.enumerate() {
+fn round_body<T: Real>(form: Form, x: Strided<'_, T>, to: &mut [Rounded]) {
+    for (b, to) in to.iter_mut().enumerate() {
         let mut block = [0.0_f32; BLOCK];
         let width = BLOCK.min(x.cols() - b * BLOCK);
         let part = x.window(0, 1, b * BLOCK, width);
@@ -154,20 +106,23 @@ fn round_body<T: Real>(
         let largest = block.iter().fold(0, |largest, x| u32::max(largest, x.to_bits() & 0x7fff_ffff));
         let largest = f32::from_bits(largest);
         if !largest.is_finite() {
-            (*scale, *sum, *first) = (f32::NAN, 0, 0);
-            codes.fill(0);
+            *to = Rounded { codes: [0; BLOCK], scale: f32::NAN, total: f32::NAN, starts: [0; 2] };
             continue;
         }
         let small = largest < LEAST;
         let (step, inverse) = if small { (0.0, 0.0) } else { (largest / 127.0, 127.0 / largest) };
-        *scale = step;
-        let mut total = 0;
-        for (code, &x) in codes.iter_mut().zip(&block) {
+        let mut sum = 0;
+        for (code, &x) in to.codes.iter_mut().zip(&block) {
             let rounded = (x * inverse + ONES).to_bits().wrapping_sub(ONES.to_bits()).cast_signed();
             *code = rounded as i8;
-            total += rounded;
+            sum += rounded;
         }
-        *sum = total;
-        *first = codes[..BLOCK / 2].iter().map(|&code| i32::from(code)).sum();
+        to.scale = step;
+        to.total = step * sum as f32;
+        let first = match form.parts() {
+            1 => sum,
+            _ => to.codes[..BLOCK / 2].iter().map(|&code| i32::from(code)).sum(),
+        };
+        to.starts = [first, sum - first].map(|sum| -form.offset() * sum);
     }
 }

@@ -5,8 +5,8 @@ use core::arch::x86_64::*;
 use std::hint::black_box;
 
 use super::layout::{GROUPS, Line, blocks};
-use super::rows::{Rows, sum_of_part};
-use super::{BLOCK, COLS, Form, GROUP};
+use super::rows::{Rounded, Rows};
+use super::{COLS, Form, GROUP};
 use crate::tile::Tile;
 
 /// Outputs of a vector.
@@ -71,12 +71,9 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     let cols = c.cols();
     let masks: [__mmask16; 2] = [lanes(cols), lanes(cols.saturating_sub(LANES))];
     let (out, step) = (c.start(), c.row_step());
-    let len = x.blocks();
-    // Lengths that the reads of codes below rely on.
-    let codes: [&[i8]; M] = std::array::from_fn(|i| &x.codes(first + i)[..len * BLOCK]);
-    let scales: [&[f32]; M] = std::array::from_fn(|i| &x.scales(first + i)[..len]);
-    let totals: [&[i32]; M] = std::array::from_fn(|i| &x.sums(first + i)[..len]);
-    let firsts: [&[i32]; M] = std::array::from_fn(|i| &x.firsts(first + i)[..len]);
+    let x: [&[Rounded]; M] = std::array::from_fn(|i| x.row(first + i));
+    let len = x[0].len();
+    let x = x.map(|x| &x[..len]);
     let mut sums = [[_mm512_setzero_ps(); 2]; M];
     for (i, row) in sums.iter_mut().enumerate() {
         for (j, sum) in row.iter_mut().enumerate() {
@@ -97,19 +94,17 @@ unsafe fn rows<const M: usize, const FORM: u8>(
         for part in 0..form.parts() {
             let mut dots = [[_mm512_setzero_si512(); 2]; M];
             if form.offset() > 0 {
-                for (i, dots) in dots.iter_mut().enumerate() {
-                    *dots = [_mm512_set1_epi32(
-                        -form.offset() * sum_of_part(form, totals[i], firsts[i], b, part),
-                    ); 2];
+                for (dots, x) in dots.iter_mut().zip(x) {
+                    *dots = [_mm512_set1_epi32(x[b].starts[part]); 2];
                 }
             }
             let mut upper = upper::<FORM>(lines.1, part);
             let (line, shift) = form.codes_at(part * GROUPS / 2);
             for (at, pair) in lines.1[line..line + steps].as_chunks::<2>().0.iter().enumerate() {
                 let mut add = |group: usize, w: [__m512i; 2]| {
-                    for (dots, codes) in dots.iter_mut().zip(codes) {
-                        // SAFETY: four of the codes of block b.
-                        let x = unsafe { four(codes.as_ptr().wrapping_add(b * BLOCK + group * GROUP)) };
+                    for (dots, x) in dots.iter_mut().zip(x) {
+                        // SAFETY: four of the codes.
+                        let x = unsafe { four(x[b].codes.as_ptr().wrapping_add(group * GROUP)) };
                         for (dot, w) in dots.iter_mut().zip(w) {
                             *dot = _mm512_dpbusd_epi32(*dot, w, x);
                         }
@@ -137,8 +132,8 @@ unsafe fn rows<const M: usize, const FORM: u8>(
                 });
             }
             let of_part = of_part::<FORM>(lines, part);
-            for ((sums, dots), scales) in sums.iter_mut().zip(dots).zip(scales) {
-                let scale = _mm512_set1_ps(scales[b]);
+            for ((sums, dots), x) in sums.iter_mut().zip(dots).zip(x) {
+                let scale = _mm512_set1_ps(x[b].scale);
                 for ((sum, dot), of_part) in sums.iter_mut().zip(dots).zip(of_part) {
                     *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(scale, of_part), *sum);
                 }
@@ -146,8 +141,8 @@ unsafe fn rows<const M: usize, const FORM: u8>(
         }
         if form.has_least() {
             let least = leasts::<FORM>(lines);
-            for ((sums, totals), scales) in sums.iter_mut().zip(totals).zip(scales) {
-                let total = _mm512_set1_ps(scales[b] * totals[b] as f32);
+            for (sums, x) in sums.iter_mut().zip(x) {
+                let total = _mm512_set1_ps(x[b].total);
                 for (sum, least) in sums.iter_mut().zip(least) {
                     *sum = _mm512_fmadd_ps(total, least, *sum);
                 }
