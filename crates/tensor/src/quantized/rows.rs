@@ -81,48 +81,53 @@ dispatch! {
 
 #[inline(always)]
 fn round_body<T: Real>(form: Form, x: Strided<'_, T>, to: &mut [Rounded]) {
-    for (b, to) in to.iter_mut().enumerate() {
-        let mut block = [0.0_f32; BLOCK];
-        let width = BLOCK.min(x.cols() - b * BLOCK);
-        let part = x.window(0, 1, b * BLOCK, width);
-        if part.has_adjacent_columns() {
-            let row = part.row(0);
-            match row.first_chunk::<BLOCK>() {
-                // A loop of known length, which stays in registers.
-                Some(whole) => {
-                    for (to, from) in block.iter_mut().zip(whole) {
-                        *to = from.to_f64() as f32;
-                    }
-                }
-                None => block.iter_mut().zip(row).for_each(|(to, from)| *to = from.to_f64() as f32),
-            }
-        } else {
-            for (k, to) in block[..width].iter_mut().enumerate() {
-                // SAFETY: inside the row.
-                *to = unsafe { part.read(0, k) }.to_f64() as f32;
-            }
+    let row = if x.has_adjacent_columns() { x.row(0) } else { &[] };
+    let (whole, _) = row.as_chunks::<BLOCK>();
+    let (to_whole, to_rest) = to.split_at_mut(whole.len());
+    for (to, from) in to_whole.iter_mut().zip(whole) {
+        // Loops of known length, which stay in registers.
+        let mut block = [0.0; BLOCK];
+        for (to, from) in block.iter_mut().zip(from) {
+            *to = from.to_f64() as f32;
         }
-        // As integers, the bits of numbers without a sign are ordered as these are, and NaN comes last.
-        let largest = block.iter().fold(0, |largest, x| u32::max(largest, x.to_bits() & 0x7fff_ffff));
-        let largest = f32::from_bits(largest);
-        if !largest.is_finite() {
-            *to = Rounded { codes: [0; BLOCK], scale: f32::NAN, total: f32::NAN, starts: [0; 2] };
-            continue;
-        }
-        let small = largest < LEAST;
-        let (step, inverse) = if small { (0.0, 0.0) } else { (largest / 127.0, 127.0 / largest) };
-        let mut sum = 0;
-        for (code, &x) in to.codes.iter_mut().zip(&block) {
-            let rounded = (x * inverse + ONES).to_bits().wrapping_sub(ONES.to_bits()).cast_signed();
-            *code = rounded as i8;
-            sum += rounded;
-        }
-        to.scale = step;
-        to.total = step * sum as f32;
-        let first = match form.parts() {
-            1 => sum,
-            _ => to.codes[..BLOCK / 2].iter().map(|&code| i32::from(code)).sum(),
-        };
-        to.starts = [first, sum - first].map(|sum| -form.offset() * sum);
+        *to = rounded(form, &block);
     }
+    for (b, to) in (whole.len()..).zip(to_rest) {
+        let mut block = [0.0; BLOCK];
+        for (k, to) in block.iter_mut().enumerate().take(x.cols() - b * BLOCK) {
+            // SAFETY: inside the row.
+            *to = unsafe { x.read(0, b * BLOCK + k) }.to_f64() as f32;
+        }
+        *to = rounded(form, &block);
+    }
+}
+
+#[inline(always)]
+fn rounded(form: Form, block: &[f32; BLOCK]) -> Rounded {
+    // As integers, the bits of numbers without a sign are ordered as these are, and NaN comes last.
+    let largest = block.iter().fold(0, |largest, x| u32::max(largest, x.to_bits() & 0x7fff_ffff));
+    let largest = f32::from_bits(largest);
+    if !largest.is_finite() {
+        return Rounded { codes: [0; BLOCK], scale: f32::NAN, total: f32::NAN, starts: [0; 2] };
+    }
+    let (scale, inverse) = if largest < LEAST { (0.0, 0.0) } else { (largest / 127.0, 127.0 / largest) };
+    let mut integers = [0; BLOCK];
+    for (integer, &x) in integers.iter_mut().zip(block) {
+        *integer = (x * inverse + ONES).to_bits().wrapping_sub(ONES.to_bits()).cast_signed();
+    }
+    let mut codes = [0; BLOCK];
+    for (code, integer) in codes.iter_mut().zip(integers) {
+        *code = integer as i8;
+    }
+    // In the order of a vector's halves: added one after another they would leave it one by one.
+    for step in [BLOCK / 4, BLOCK / 8, BLOCK / 16, BLOCK / 32] {
+        for half in integers.as_chunks_mut::<{ BLOCK / 2 }>().0 {
+            let (left, right) = half.split_at_mut(step);
+            left.iter_mut().zip(right).for_each(|(left, right)| *left += *right);
+        }
+    }
+    let (first, sum) = (integers[0], integers[0] + integers[BLOCK / 2]);
+    let starts = if form.parts() == 1 { [sum, 0] } else { [first, sum - first] };
+    let starts = starts.map(|sum| -form.offset() * sum);
+    Rounded { codes, scale, total: scale * sum as f32, starts }
 }
