@@ -3,6 +3,7 @@
 //! file in turn.
 #![expect(clippy::print_stdout, reason = "a command-line program")]
 
+use std::hint::black_box;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ use selvedge_model::{Batch, Sequence, Storage, Weights, build};
 use selvedge_sync::Team;
 use selvedge_tensor::attention::CacheType;
 use selvedge_tensor::quantized::Form;
-use selvedge_tensor::{Context, Isa, Precision};
+use selvedge_tensor::{Buffer, Context, Isa, Precision};
 
 /// Measures generation with a GGUF file.
 #[derive(Debug, Parser)]
@@ -125,23 +126,51 @@ fn main() -> anyhow::Result<()> {
         writing.push((args.tokens * args.batch) as f64 / start.elapsed().as_secs_f64());
     }
     let (reading, writing) = (median(&mut reading[1..]), median(&mut writing[1..]));
+    let memory = memory_speed(cx, bytes, args.runs);
+    // A step reads all weights once.
+    let share = writing / args.batch as f64 * bytes as f64 / memory;
     if args.json {
         let line = serde_json::json!({
             "weights": format!("{:?}", args.weights), "cache": format!("{cache:?}"), "threads": args.threads,
             "batch": args.batch, "prompt": args.prompt, "tokens": args.tokens, "weight_bytes": bytes,
-            "reading": reading, "writing": writing,
+            "reading": reading, "writing": writing, "memory": memory, "share_of_memory": share,
         });
         println!("{line}");
         return Ok(());
     }
     println!(
-        "{:?}, {} threads, {:.0} MiB of weights: prompt {reading:.0}, writing {} sequences {writing:.1} tokens/s",
+        "{:?}, {} threads, {:.0} MiB of weights: prompt {reading:.0}, writing {} sequences {writing:.1} tokens/s, \
+         reads weights at {:.0} % of {:.1} GB/s",
         args.weights,
         args.threads,
         bytes as f64 / f64::from(1 << 20),
         args.batch,
+        share * 100.0,
+        memory / 1e9,
     );
     Ok(())
+}
+
+/// Bytes a second at which the threads read so many bytes over and over, as generation reads weights: the median of `runs`
+/// tenths of a second.
+fn memory_speed(cx: &Context, bytes: usize, runs: usize) -> f64 {
+    const CHUNK: usize = 1 << 13;
+    let mut buffer = Buffer::<u64>::zeroed(bytes / size_of::<u64>());
+    buffer.fill(1);
+    let mut speeds = Vec::new();
+    for _ in 0..=runs {
+        let (start, mut passes) = (Instant::now(), 0);
+        while start.elapsed().as_secs_f64() < 0.1 {
+            cx.team().parallel(buffer.len().div_ceil(CHUNK), |index| {
+                let chunk = &buffer[index * CHUNK..];
+                let chunk = &chunk[..chunk.len().min(CHUNK)];
+                black_box(chunk.iter().fold(0, |sum, x| sum ^ x));
+            });
+            passes += 1;
+        }
+        speeds.push((passes * bytes) as f64 / start.elapsed().as_secs_f64());
+    }
+    median(&mut speeds[1..])
 }
 
 fn median(values: &mut [f64]) -> f64 {
