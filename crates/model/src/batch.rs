@@ -13,8 +13,9 @@ use crate::Error;
 use crate::architecture::{Architecture, Mode, Ragged, caches};
 use crate::held::Weights;
 
-/// Rows computed at a time, or one a sequence if that is more.
-const ROWS: usize = 64;
+/// Rows computed at a time, or one a sequence if that is more: a whole number of register tiles of every product, and so many
+/// that a prompt streams the weights seldom.
+const ROWS: usize = 192;
 
 /// A sequence of a [`Batch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
