@@ -142,6 +142,11 @@ impl Quantized {
         size_of_val(&*self.lines)
     }
 
+    /// Bytes that weights (N, K) would take.
+    pub fn bytes_of(form: Form, (n, k): (usize, usize)) -> usize {
+        n.div_ceil(COLS) * form.lines_of(k.div_ceil(BLOCK)) * size_of::<Line>()
+    }
+
     fn blocks(&self) -> usize {
         self.inputs.div_ceil(BLOCK)
     }
