@@ -2,13 +2,11 @@
 
 use selvedge_model::{Architecture, Scorer, Storage, Weights, build};
 use selvedge_tensor::Context;
-use selvedge_tensor::attention::CacheType;
 use selvedge_tokenizer::Tokenizer;
 use selvedge_train::settings::Dtype;
 
-use crate::args::{DtypeArg, WeightForm};
+use crate::args::DtypeArg;
 use crate::eval::args::EvalArgs;
-use crate::memory;
 use crate::published::Published;
 use crate::run_folder::{byte_lengths, open, parameters};
 
@@ -22,8 +20,9 @@ pub(crate) struct Subject {
     /// Bytes that each token stands for.
     pub(crate) byte_lengths: Vec<u32>,
     model: Box<dyn Architecture<f32>>,
+    /// Those of a run; empty of a published model.
     params: Vec<f32>,
-    /// Weights that are kept as they are in the file.
+    /// Those of a published model.
     own: Option<Weights<'static, f32>>,
     storage: Storage,
 }
@@ -55,25 +54,14 @@ impl Subject {
         let published = Published::open(path, context)?;
         let dtype: Dtype = args.dtype.unwrap_or(DtypeArg::F32).into();
         let mut cx = cx.with_precision(dtype.into());
-        let model = published.model()?;
-        let own = match args.weights {
-            WeightForm::Trained => published.weights(&mut cx)?,
-            _ => None,
-        };
-        let params = if own.is_some() {
-            Vec::new()
-        } else {
-            let bytes = (size_of::<f32>() * model.layout().len()) as f64;
-            memory::check_generation(model.config(), bytes, (CacheType::F32, 1))?;
-            published.parameters()?
-        };
+        let own = Some(published.weights(&mut cx, args.weights)?);
         let subject = Subject {
             name: path.display().to_string(),
             prefix: published.tokenizer.prefix().to_vec(),
             byte_lengths: byte_lengths(&published.tokenizer),
+            model: published.model()?,
             tokenizer: published.tokenizer,
-            model,
-            params,
+            params: Vec::new(),
             own,
             storage,
         };
@@ -85,7 +73,7 @@ impl Subject {
         self.model.config().context
     }
 
-    /// The weights that are kept as they are in the file, to be given to [`scorer`](Self::scorer).
+    /// The weights of a published model, to be given to [`scorer`](Self::scorer).
     pub(crate) fn weights(&mut self) -> Option<Weights<'static, f32>> {
         self.own.take()
     }
