@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 use selvedge_model::lora::{Adapters, Tuned, merge, peft};
 use selvedge_model::{Architecture, Config, LossSum, build, layout};
-use selvedge_sync::CancelToken;
+use selvedge_sync::{CancelToken, Team};
 use selvedge_tensor::{Context, Isa};
 use selvedge_train::chat_data::{self, Record};
 use selvedge_train::checkpoint::Checkpoints;
@@ -175,7 +175,8 @@ impl<'a> Tuning<'a> {
             let bytes = published.frozen_bytes();
             // The base before it is loaded; what training adds is known when the model is there.
             check(&Need { base: bytes as f64, ..Need::default() })?;
-            let base = Arc::new(published.frozen()?);
+            let cx = Context::new(Team::new(resources.threads)?, resources.isa);
+            let base = Arc::new(published.frozen(&cx)?);
             let model = Box::new(Tuned::new(config, base, adapters.clone(), recipe.seed)?);
             announce(&*model, bytes, &recipe, resources)?;
             (Some(adapters), Trainer::with_model(model, recipe, resources, Some(on_stuck()))?)

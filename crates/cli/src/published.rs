@@ -140,9 +140,9 @@ pub(crate) fn locate(model: &Path) -> anyhow::Result<Cow<'_, Path>> {
 /// For fine-tuning.
 impl Published {
     /// The weights as a frozen base: those that are quantized or of 16 bits stay so.
-    pub(crate) fn frozen(&self) -> anyhow::Result<Weights<'static, f32>> {
+    pub(crate) fn frozen(&self, cx: &Context) -> anyhow::Result<Weights<'static, f32>> {
         match &self.source {
-            Source::Gguf(model) => Ok(model.frozen()?),
+            Source::Gguf(model) => Ok(model.frozen(cx)?),
             Source::HuggingFace(folder) => Ok(folder.frozen()),
         }
     }

@@ -245,7 +245,7 @@ impl<T: Real> Part<T> {
         match storage {
             Storage::Packed => Part::Packed(Packed::new(cx, weight.reversed_axes())),
             Storage::Quantized(form) => {
-                Part::Quantized(Quantized::of(form, weight.mapv(|w| w.to_f64() as f32).view()))
+                Part::Quantized(Quantized::of_by(cx, form, weight.mapv(|w| w.to_f64() as f32).view()))
             }
         }
     }

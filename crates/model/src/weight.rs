@@ -130,7 +130,8 @@ impl<'a, T: Real> Weight<'a, T> {
     ) {
         if let Some(adapters) = &self.adapters {
             // What they add must be there when the function is taken: the chains of the product go on from it.
-            y.rows_mut().into_iter().for_each(|mut row| row.assign(&bias));
+            let bias = bias.to_slice().expect("a bias is contiguous");
+            linear::start_from(cx, y.view_mut(), Init::Bias(bias));
             adapters.forward(cx, y.view_mut(), x);
         }
         self.by_outputs(cx, |cx, outputs, w| {
@@ -259,7 +260,7 @@ pub(crate) fn linear_gelu_backward<T: Real>(
     backward_weight(cx, (dw, fold), dbias, dy, x);
     let mut init = Init::Zero;
     if let Some(adapters) = &w.adapters {
-        dup.fill(T::ZERO);
+        linear::start_from(cx, dup.view_mut(), Init::Zero);
         adapters.backward(cx, dup.view_mut(), (&mut dw.adapters, fold), dy, x);
         init = Init::Accumulate;
     }

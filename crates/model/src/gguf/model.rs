@@ -5,7 +5,7 @@ mod generation;
 
 use std::path::Path;
 
-use selvedge_tensor::Quantized;
+use selvedge_tensor::{Context, Quantized};
 
 use super::sources::{Source, of};
 use super::{Error, File, Tensor, blocks, scaling, settings};
@@ -144,9 +144,9 @@ impl Model {
     }
 
     /// Tensors of one form as one weight, rows after rows.
-    fn quantized(&self, found: &[Found]) -> Result<Quantized, Error> {
+    fn quantized(&self, cx: &Context, found: &[Found]) -> Result<Quantized, Error> {
         let (of, columns) = (self.tensor(&found[0]).element_type(), found[0].source.columns);
-        let weights = blocks::rows(of, columns, &self.rows(found)?);
+        let weights = blocks::rows(cx, of, columns, &self.rows(found)?);
         Ok(weights.expect("a type that has a form, as the caller has looked"))
     }
 

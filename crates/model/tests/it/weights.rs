@@ -5,7 +5,8 @@ use std::convert::Infallible;
 use selvedge_model::gguf::{Model, Type};
 use selvedge_model::tensor::quantized::Form;
 use selvedge_model::{Config, Slot, Storage, Weights, build};
-use selvedge_tensor::{Context, Precision};
+use selvedge_sync::Team;
+use selvedge_tensor::{Context, Isa, Precision};
 
 use super::gguf_model::{CASES, folder, logits, metadata, tensors, write};
 use super::{configs, params};
@@ -24,7 +25,7 @@ fn weights_read_one_after_another_are_those_of_a_buffer() {
             (Precision::Bf16, Storage::Packed, &kept),
             (Precision::F32, Storage::Quantized(Form::Q8_0), &rough),
         ] {
-            let cx = &mut Context::solo().with_precision(precision);
+            let cx = &mut Context::new(Team::new(3).unwrap(), Isa::detect()).with_precision(precision);
             let read = |slot: &Slot, to: &mut [f32]| {
                 to.copy_from_slice(&params[slot.span.range()]);
                 Ok::<_, Infallible>(())
@@ -36,6 +37,7 @@ fn weights_read_one_after_another_are_those_of_a_buffer() {
                 read.bytes() == most || config.tied && keeps && read.bytes() < most,
                 "{config:?} {storage:?}"
             );
+            let cx = &mut Context::solo().with_precision(precision);
             let packed = Weights::pack(cx, &config, model.layout(), params, storage);
             // What a packed table takes is taken once.
             if keeps && storage == Storage::Packed {

@@ -1,7 +1,7 @@
 //! A GGUF file as a frozen base: weights that are quantized or of 16 bits stay so.
 
 use selvedge_tensor::quantized::Form;
-use selvedge_tensor::{HalfMatrix, HalfType, Quantized};
+use selvedge_tensor::{Context, HalfMatrix, HalfType, Quantized};
 
 use super::{Found, Model};
 use crate::gguf::{Error, Type};
@@ -21,9 +21,12 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::load`].
-    pub fn frozen(&self) -> Result<Weights<'static, f32>, Error> {
+    pub fn frozen(&self, cx: &Context) -> Result<Weights<'static, f32>, Error> {
         let slots = self.layout.slots().iter().zip(&self.found);
-        Ok(Weights(slots.map(|(slot, found)| self.hold_frozen(slot, found)).collect::<Result<_, _>>()?, None))
+        Ok(Weights(
+            slots.map(|(slot, found)| self.hold_frozen(cx, slot, found)).collect::<Result<_, _>>()?,
+            None,
+        ))
     }
 
     /// Bytes that [`Model::frozen`] will hold.
@@ -37,13 +40,13 @@ impl Model {
         bytes.sum()
     }
 
-    fn hold_frozen(&self, slot: &Slot, found: &[Found]) -> Result<Held<'static, f32>, Error> {
+    fn hold_frozen(&self, cx: &Context, slot: &Slot, found: &[Found]) -> Result<Held<'static, f32>, Error> {
         let Some(groups) = self.groups(slot, found) else {
             return Ok(Held { parts: Vec::new(), numbers: Some(Numbers::Own(self.all(found)?)) });
         };
         let parts = groups.into_iter().map(|(kept, group)| {
             Ok(match kept {
-                Kept::Quantized(_) => Part::Quantized(self.quantized(group)?),
+                Kept::Quantized(_) => Part::Quantized(self.quantized(cx, group)?),
                 Kept::Half(of) => Part::Half(self.half(of, group)?),
             })
         });

@@ -45,7 +45,7 @@ impl Model {
         }
         let part = |group: &[Found]| {
             Ok(match self.form(&group[0]) {
-                Some(_) => Part::Quantized(self.quantized(group)?),
+                Some(_) => Part::Quantized(self.quantized(cx, group)?),
                 None => {
                     let numbers = self.all(group)?;
                     let weight =
