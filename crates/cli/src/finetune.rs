@@ -173,8 +173,10 @@ impl<'a> Tuning<'a> {
                 bail!("the adapter in {} has other settings; give the same", args.out.display());
             }
             let bytes = published.frozen_bytes();
-            // The base before it is loaded; what training adds is known when the model is there.
-            check(&Need { base: bytes as f64, ..Need::default() })?;
+            // The base before it is loaded, with what it is merged into after hours of training; what training adds is
+            // known when the model is there.
+            let merged = if args.merge { size_of::<f32>() * layout(&config)?.len() } else { 0 };
+            check(&Need { base: (bytes + merged) as f64, ..Need::default() })?;
             let cx = Context::new(Team::new(resources.threads)?, resources.isa);
             let base = Arc::new(published.frozen(&cx)?);
             let model = Box::new(Tuned::new(config, base, adapters.clone(), recipe.seed)?);
