@@ -119,9 +119,9 @@ fn to_folder(
     };
     let config = source.config();
     // Before the weights: what has no such tokenizer fails at once.
-    let tokenizer = vocabulary::files(source)?;
+    let (tokenizer, generation) = vocabulary::files(source)?;
     let stage = stage(source)?;
-    hf::save_from(output.path(), config, dtype, &source.generation()?, reader(source, &stage, cancel))?;
+    hf::save_from(output.path(), config, dtype, &generation, reader(source, &stage, cancel))?;
     for (name, bytes) in tokenizer {
         let path = output.path().join(name);
         std::fs::write(&path, bytes).with_context(|| output.cannot_write())?;

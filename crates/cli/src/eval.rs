@@ -39,9 +39,8 @@ fn measure(args: &EvalArgs, isa: Isa, cancel: &CancelToken) -> anyhow::Result<()
     let for_questions = args.choices.as_ref().or(args.last_word.as_ref()).map(|_| questions::ROOM);
     let context = given.or(for_text.max(for_questions)).unwrap_or(perplexity::CHUNK);
     let cx = Context::new(Team::new(args.resources.threads())?, isa);
-    let (mut subject, mut cx) = Subject::open(args, cx, context)?;
-    let own = subject.weights();
-    let scorer = &mut subject.scorer(&mut cx, own);
+    let (subject, weights, mut cx) = Subject::open(args, cx, context)?;
+    let scorer = &mut subject.scorer(&cx, weights);
     let (cx, subject, is_json) = (&mut cx, &subject, args.json);
     if let Some(path) = &args.text {
         let count = args.chunks.map(|count| count as usize);

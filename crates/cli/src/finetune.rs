@@ -2,14 +2,15 @@
 
 mod render;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use selvedge_model::lora::{Adapters, Tuned, merge, peft};
-use selvedge_model::{Architecture, LossSum, Mode, build, layout};
-use selvedge_sync::CancelToken;
+use selvedge_model::{Architecture, Config, LossSum, build, layout};
+use selvedge_sync::{CancelToken, Team};
 use selvedge_tensor::{Context, Isa};
 use selvedge_train::chat_data::{self, Record};
 use selvedge_train::checkpoint::Checkpoints;
@@ -18,11 +19,12 @@ use selvedge_train::schedule::Schedule;
 use selvedge_train::settings::{Recipe, Resources};
 use selvedge_train::trainer::{OnStuck, StepReport, Trainer};
 
+use crate::INTERRUPTED;
 use crate::args::{FinetuneArgs, ShapeArg};
+use crate::memory::Need;
 use crate::progress::Stage;
 use crate::published::Published;
 use crate::say::{remark, result};
-use crate::{INTERRUPTED, memory};
 
 /// Rows of an evaluation that are computed at a time.
 const EVALUATED: usize = 16;
@@ -37,7 +39,7 @@ pub(crate) fn run(args: &FinetuneArgs, cancel: &CancelToken) -> anyhow::Result<E
         "the model has {} positions; use a shorter --context than {context}",
         published.config.context
     );
-    let place = |path: &std::path::Path| path.canonicalize().ok();
+    let place = |path: &Path| path.canonicalize().ok();
     ensure!(
         place(&args.out).is_none_or(|out| place(&args.model) != Some(out)),
         "--out {} is the model itself, which is still needed; name another folder",
@@ -167,12 +169,17 @@ impl<'a> Tuning<'a> {
             (None, trainer)
         } else {
             let adapters = Adapters::new(&config, args.settings(), &args.modules(config.arch))?;
-            if args.resume && peft::load(&args.out, &config)?.0 != adapters {
+            if args.resume && !is_of(&args.out, &adapters, &config)? {
                 bail!("the adapter in {} has other settings; give the same", args.out.display());
             }
-            let base = Arc::new(published.frozen()?);
-            let (bytes, seed) = (base.bytes(), recipe.seed);
-            let model = Box::new(Tuned::new(config, base, adapters.clone(), seed)?);
+            let bytes = published.frozen_bytes();
+            // The base before it is loaded, with what it is merged into after hours of training; what training adds is
+            // known when the model is there.
+            let merged = if args.merge { size_of::<f32>() * layout(&config)?.len() } else { 0 };
+            check(&Need { base: (bytes + merged) as f64, ..Need::default() })?;
+            let cx = Context::new(Team::new(resources.threads)?, resources.isa);
+            let base = Arc::new(published.frozen(&cx)?);
+            let model = Box::new(Tuned::new(config, base, adapters.clone(), recipe.seed)?);
             announce(&*model, bytes, &recipe, resources)?;
             (Some(adapters), Trainer::with_model(model, recipe, resources, Some(on_stuck()))?)
         };
@@ -239,16 +246,18 @@ impl<'a> Tuning<'a> {
         Ok(())
     }
 
-    /// The state first: an adapter without one can be used, but not be gone on with.
+    /// The state before the model or the adapter's matrices, which can be used, but not be gone on with; and before the state
+    /// the settings that it is gone on with. So there is something to resume wherever this is cut off.
     fn save(&mut self, args: &FinetuneArgs) -> anyhow::Result<()> {
-        let row = self.row();
+        let (row, config) = (self.row(), &self.published.config);
+        let base = args.model.display().to_string();
+        if let Some(adapters) = &self.adapters {
+            peft::save_settings(&args.out, config, adapters, &base)?;
+        }
         self.checkpoints.save(&self.trainer.snapshot(row, None, None)?)?;
         match &self.adapters {
             None => self.published.save(&args.out, self.trainer.params()).map(drop),
-            Some(adapters) => {
-                let (config, base) = (&self.published.config, args.model.display().to_string());
-                Ok(peft::save(&args.out, config, adapters, self.trainer.params(), &base)?)
-            }
+            Some(adapters) => Ok(peft::save(&args.out, config, adapters, self.trainer.params(), &base)?),
         }
     }
 
@@ -263,6 +272,16 @@ impl<'a> Tuning<'a> {
     }
 }
 
+/// Whether a folder that is gone on with has these adapters. Of a first save that was cut off it has their settings; which
+/// modules they are for is seen when the state is read.
+fn is_of(folder: &Path, adapters: &Adapters, config: &Config) -> anyhow::Result<bool> {
+    Ok(if folder.join(peft::WEIGHTS).exists() {
+        peft::load(folder, config)?.0 == *adapters
+    } else {
+        peft::settings(folder)? == *adapters.settings()
+    })
+}
+
 /// Says what there will be, before there is memory for it.
 fn announce(
     model: &dyn Architecture<f32>,
@@ -270,17 +289,7 @@ fn announce(
     recipe: &Recipe,
     resources: &Resources,
 ) -> anyhow::Result<()> {
-    const F32: f64 = 4.0;
-    let rows = recipe.batch.div_ceil(recipe.shards);
-    let microbatch = resources.microbatch.min(rows);
-    let mode = if resources.recompute { Mode::Recompute } else { Mode::Train };
-    let input = rows as f64 * recipe.context as f64 * model.config().channels as f64;
-    // Settings can be large enough to overflow any integer.
-    let acts = model.activations(1, recipe.context, mode) as f64 * microbatch as f64 + input;
-    let trained = model.layout().len() as f64;
-    let (state, gradients) = (3.0 * F32 * trained, F32 * trained * recipe.shards as f64);
-    let activations = F32 * acts * resources.workers as f64;
-    let need = base as f64 + state + gradients + activations;
+    let need = Need { base: base as f64, ..Need::of(model, recipe, resources) };
     let mb = |bytes: f64| bytes / 1e6;
     remark!(
         "{:.2} M parameters to train, {} steps of {} x {} tokens in {} shards, on {} threads under {} workers, {}",
@@ -295,13 +304,18 @@ fn announce(
     );
     remark!(
         "memory: {:.0} MB (base {:.0}, parameters and moments {:.0}, gradients {:.0}, activations {:.0})",
-        mb(need),
-        mb(base as f64),
-        mb(state),
-        mb(gradients),
-        mb(activations),
+        mb(need.total()),
+        mb(need.base),
+        mb(need.state),
+        mb(need.gradients),
+        mb(need.activations),
     );
-    memory::check_finetune(need)
+    check(&need)
+}
+
+fn check(need: &Need) -> anyhow::Result<()> {
+    let remedy = "use --recompute, a shorter --context, fewer --workers or --shards, adapters instead of --full, or a smaller or quantized model";
+    need.check("fine-tuning", remedy)
 }
 
 fn say(stage: &Stage, report: &StepReport, steps: u64, speed: f64) {

@@ -2,57 +2,86 @@
 //! without a word about which setting was too large.
 
 use anyhow::bail;
-use selvedge_model::{Config, Mode, build};
+use selvedge_model::{Architecture, Config, Mode, build};
 use selvedge_tensor::attention::{CacheType, KvCache};
 use selvedge_train::settings::{Recipe, Resources};
 
 /// Bytes of one value.
 const F32: f64 = 4.0;
 
-/// What a run needs, in bytes. In f64: settings can be large enough to overflow any integer.
-struct Need {
-    state: f64,
-    gradients: f64,
-    activations: f64,
+/// What training needs, in bytes. In f64: settings can be large enough to overflow any integer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Need {
+    /// Weights that are not trained.
+    pub(crate) base: f64,
+    /// Parameters and moments.
+    pub(crate) state: f64,
+    pub(crate) gradients: f64,
+    pub(crate) activations: f64,
 }
 
 impl Need {
+    /// Of training all parameters of a model.
+    pub(crate) fn of(model: &dyn Architecture<f32>, recipe: &Recipe, resources: &Resources) -> Self {
+        let rows = rows(recipe);
+        let mode = if resources.recompute { Mode::Recompute } else { Mode::Train };
+        let each = model.activations(1, recipe.context, mode) as f64 * rows.min(resources.microbatch as f64);
+        let activations = each + rows * row(model.config(), recipe);
+        Need::new(model.layout().len() as f64, activations * resources.workers as f64, recipe)
+    }
+
     fn new(parameters: f64, activations: f64, recipe: &Recipe) -> Self {
         Need {
+            base: 0.0,
             state: F32 * parameters * 3.0,
             gradients: F32 * parameters * recipe.shards as f64,
             activations: F32 * activations,
         }
     }
 
-    fn check(&self) -> anyhow::Result<()> {
-        let all = self.state + self.gradients + self.activations;
-        match total().filter(|&total| all > total) {
-            None => Ok(()),
-            Some(total) => bail!(
-                "the run needs {:.1} GB of memory ({:.1} for parameters and moments, {:.1} for gradients, {:.1} for activations), this machine has {:.1}: use a smaller model, batch, context or microbatch, or fewer shards",
-                all / 1e9,
-                self.state / 1e9,
-                self.gradients / 1e9,
-                self.activations / 1e9,
-                total / 1e9,
-            ),
-        }
+    /// All of it.
+    pub(crate) fn total(&self) -> f64 {
+        self.base + self.state + self.gradients + self.activations
     }
+
+    /// Refuses what is larger than the machine's memory: "`what` needs ...: `remedy`".
+    pub(crate) fn check(&self, what: &str, remedy: &str) -> anyhow::Result<()> {
+        let all = self.total();
+        let Some(total) = total().filter(|&total| all > total) else { return Ok(()) };
+        let gb = |bytes: f64| bytes / 1e9;
+        let base =
+            if self.base > 0.0 { format!("{:.1} for the base, ", gb(self.base)) } else { String::new() };
+        bail!(
+            "{what} needs {:.1} GB of memory ({base}{:.1} for parameters and moments, {:.1} for gradients, {:.1} for activations), this machine has {:.1}: {remedy}",
+            gb(all),
+            gb(self.state),
+            gb(self.gradients),
+            gb(self.activations),
+            gb(total),
+        )
+    }
+}
+
+/// Rows of a shard.
+fn rows(recipe: &Recipe) -> f64 {
+    (recipe.batch as f64 / recipe.shards as f64).ceil()
+}
+
+/// Elements of the gradient of one row's embeddings.
+fn row(config: &Config, recipe: &Recipe) -> f64 {
+    recipe.context as f64 * config.channels as f64
 }
 
 /// Refuses a run that is larger than the machine's memory.
 pub(crate) fn check_run(config: &Config, recipe: &Recipe, resources: &Resources) -> anyhow::Result<()> {
-    let workers = resources.workers as f64;
-    let rows = (recipe.batch as f64 / recipe.shards as f64).ceil();
-    let dinput = rows * recipe.context as f64 * config.channels as f64;
+    let check = |need: Need| {
+        need.check("the run", "use a smaller model, batch, context or microbatch, or fewer shards")
+    };
     // Planning a model takes time and memory that grow with its layers and its context: not for one that is far
     // too large.
-    Need::new(matrices(config), dinput * workers, recipe).check()?;
-    let model = build::<f32>(config.clone())?;
-    let mode = if resources.recompute { Mode::Recompute } else { Mode::Train };
-    let each = model.activations(1, recipe.context, mode) as f64 * rows.min(resources.microbatch as f64);
-    Need::new(model.layout().len() as f64, (each + dinput) * workers, recipe).check()
+    let activations = rows(recipe) * row(config, recipe) * resources.workers as f64;
+    check(Need::new(matrices(config), activations, recipe))?;
+    check(Need::of(&*build::<f32>(config.clone())?, recipe, resources))
 }
 
 /// Refuses a model whose parameters alone are larger than the machine's memory.
@@ -82,23 +111,11 @@ pub(crate) fn check_generation(
     match total().filter(|&total| weights + cache > total) {
         None => Ok(()),
         Some(total) => bail!(
-            "the model needs {:.1} GB of memory ({:.1} for weights, {:.1} for {} positions of {sequences} sequences), this machine has {:.1}: use a shorter --context, a smaller --count, --cache q8_0 or a smaller model",
+            "the model needs {:.1} GB of memory ({:.1} for weights, {:.1} for {} positions of {sequences} sequences), this machine has {:.1}: use a shorter --context, a smaller --count, --cache q8_0, --weights of fewer bits or a smaller model",
             (weights + cache) / 1e9,
             weights / 1e9,
             cache / 1e9,
             config.context,
-            total / 1e9
-        ),
-    }
-}
-
-/// Refuses a fine-tuning that needs more bytes than the machine has.
-pub(crate) fn check_finetune(need: f64) -> anyhow::Result<()> {
-    match total().filter(|&total| need > total) {
-        None => Ok(()),
-        Some(total) => bail!(
-            "fine-tuning needs {:.1} GB of memory, this machine has {:.1}: use --recompute, a shorter --context, fewer --workers or --shards, or adapters instead of --full",
-            need / 1e9,
             total / 1e9
         ),
     }

@@ -5,11 +5,10 @@ mod chat_template;
 use std::borrow::Cow;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use selvedge_model::gguf::{self, KeyError, optional};
-use selvedge_model::{Architecture, Config, Weights, build, hf};
+use selvedge_model::{Architecture, Config, Slot, Weights, build, hf};
 use selvedge_tensor::Context;
 use selvedge_tensor::attention::CacheType;
 use selvedge_tokenizer::{GgufVocabulary, Tokenizer};
@@ -27,6 +26,8 @@ pub(crate) struct Published {
     pub(crate) tokenizer: Tokenizer,
     /// Tokens that end a text.
     pub(crate) ends: Vec<u32>,
+    /// How keys and values are kept, and of how many sequences.
+    caches: (CacheType, usize),
 }
 
 enum Source {
@@ -50,31 +51,23 @@ impl Published {
             let config = folder.config().clone();
             let mut ends = folder.generation().eos.clone();
             ends.push(tokenizer.end_of_text());
-            return Self { source: Source::HuggingFace(folder), config, tokenizer, ends }
-                .checked(path, caches);
+            return Self { source: Source::HuggingFace(folder), config, tokenizer, ends, caches }
+                .checked(path);
         }
         let model = gguf::Model::open(path)?.with_context(context);
         let tokenizer = file_tokenizer(&model)?;
         let (config, ends) = (model.config().clone(), vec![tokenizer.end_of_text()]);
-        Self { source: Source::Gguf(model), config, tokenizer, ends }.checked(path, caches)
+        Self { source: Source::Gguf(model), config, tokenizer, ends, caches }.checked(path)
     }
 
     /// A token without a row would be a fault in the middle of a text.
-    fn checked(self, path: &Path, caches: (CacheType, usize)) -> anyhow::Result<Self> {
+    fn checked(self, path: &Path) -> anyhow::Result<Self> {
         let (tokens, rows) = (self.tokenizer.vocab_size(), self.config.vocab);
         anyhow::ensure!(
             tokens <= rows,
             "{}: the tokenizer has {tokens} tokens, the model rows for {rows}; they are not of one model",
             path.display()
         );
-        let weights = match &self.source {
-            Source::Gguf(model) => {
-                let sizes = model.file().tensors().map(|tensor| tensor.bytes().map(<[u8]>::len));
-                sizes.sum::<Result<usize, _>>()? as f64
-            }
-            Source::HuggingFace(folder) => size_of::<f32>() as f64 * folder.layout().len() as f64,
-        };
-        memory::check_generation(&self.config, weights, caches)?;
         Ok(self)
     }
 
@@ -83,20 +76,44 @@ impl Published {
         Ok(build(self.config.clone())?)
     }
 
-    /// All parameters in f32.
+    /// All parameters in f32, if the machine can hold them.
     pub(crate) fn parameters(&self) -> anyhow::Result<Vec<f32>> {
+        memory::check_model(&self.config)?;
         match &self.source {
             Source::Gguf(model) => Ok(model.load()?),
             Source::HuggingFace(folder) => Ok(folder.load()),
         }
     }
 
-    /// The weights as they are kept in the file, if that is how they are computed with; else [`Published::parameters`]
-    /// are to be packed.
-    pub(crate) fn weights(&self, cx: &mut Context) -> anyhow::Result<Option<Weights<'static, f32>>> {
-        match &self.source {
-            Source::Gguf(model) => Ok(Some(model.weights(cx)?)),
-            Source::HuggingFace(_) => Ok(None),
+    /// The weights in a form, if the machine can hold them and what generation needs beside them.
+    pub(crate) fn weights(
+        &self,
+        cx: &mut Context,
+        form: WeightForm,
+    ) -> anyhow::Result<Weights<'static, f32>> {
+        let (config, storage) = (&self.config, form.into());
+        let layout = selvedge_model::layout(config)?;
+        let kept = match &self.source {
+            Source::Gguf(model) if form == WeightForm::Trained => Some(model),
+            _ => None,
+        };
+        let bytes = match kept {
+            Some(model) => model.weights_bytes(cx.precision()),
+            None => Weights::<f32>::bytes_of(cx.precision(), config, &layout, storage),
+        };
+        memory::check_generation(config, bytes as f64, self.caches)?;
+        match (&self.source, kept) {
+            (_, Some(model)) => Ok(model.weights(cx)?),
+            (Source::Gguf(model), None) => {
+                Ok(Weights::pack_from(cx, config, &layout, storage, |slot, to| model.read(slot, to))?)
+            }
+            (Source::HuggingFace(folder), None) => {
+                let read = |slot: &Slot, to: &mut [f32]| -> anyhow::Result<()> {
+                    folder.read(slot, to);
+                    Ok(())
+                };
+                Weights::pack_from(cx, config, &layout, storage, read)
+            }
         }
     }
 
@@ -107,12 +124,8 @@ impl Published {
         form: WeightForm,
         then: impl FnOnce(&mut Context, &dyn Architecture<f32>, Weights<'_, f32>) -> anyhow::Result<R>,
     ) -> anyhow::Result<R> {
-        let model = self.model()?;
-        let own = if form == WeightForm::Trained { self.weights(cx)? } else { None };
-        let params = if own.is_some() { Vec::new() } else { self.parameters()? };
-        let weights =
-            own.unwrap_or_else(|| Weights::pack(cx, model.config(), model.layout(), &params, form.into()));
-        then(cx, &*model, weights)
+        let weights = self.weights(cx, form)?;
+        then(cx, &*self.model()?, weights)
     }
 }
 
@@ -126,14 +139,19 @@ pub(crate) fn locate(model: &Path) -> anyhow::Result<Cow<'_, Path>> {
 
 /// For fine-tuning.
 impl Published {
-    /// The weights as a frozen base: those that are quantized stay so.
-    pub(crate) fn frozen(&self) -> anyhow::Result<Weights<'static, f32>> {
+    /// The weights as a frozen base: those that are quantized or of 16 bits stay so.
+    pub(crate) fn frozen(&self, cx: &Context) -> anyhow::Result<Weights<'static, f32>> {
         match &self.source {
-            Source::Gguf(model) => Ok(model.frozen()?),
-            Source::HuggingFace(folder) => {
-                let layout = selvedge_model::layout(&self.config)?;
-                Ok(Weights::shared(&layout, &Arc::new(folder.load())))
-            }
+            Source::Gguf(model) => Ok(model.frozen(cx)?),
+            Source::HuggingFace(folder) => Ok(folder.frozen()),
+        }
+    }
+
+    /// Bytes that [`Published::frozen`] will hold.
+    pub(crate) fn frozen_bytes(&self) -> usize {
+        match &self.source {
+            Source::Gguf(model) => model.frozen_bytes(),
+            Source::HuggingFace(folder) => folder.frozen_bytes(),
         }
     }
 
@@ -154,11 +172,15 @@ impl Published {
             Source::HuggingFace(from) => {
                 // With all of its positions, whatever it was opened for: those that were not used stay as they are.
                 let whole = hf::Folder::open(from.path())?;
-                let (mut all, slots) = (whole.load(), whole.layout().slots());
-                for (to, slot) in slots.iter().zip(from.layout().slots()) {
-                    all[to.span.offset..][..slot.span.len()].copy_from_slice(&params[slot.span.range()]);
-                }
-                hf::save(folder, whole.config(), &all, hf::Dtype::F32, from.generation())?;
+                let mut own = from.layout().slots().iter();
+                hf::save_from(folder, whole.config(), hf::Dtype::F32, from.generation(), |slot, to| {
+                    let own = &params[own.next().expect("the same weights").span.range()];
+                    if own.len() < to.len() {
+                        whole.read(slot, to);
+                    }
+                    to[..own.len()].copy_from_slice(own);
+                    Ok::<_, hf::Error>(())
+                })?;
                 for name in COPIED.into_iter().filter(|name| from.path().join(name).exists()) {
                     fs_atomic::write(&folder.join(name), &read_file(&from.path().join(name))?)?;
                 }

@@ -12,13 +12,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
-use selvedge_model::Config;
+use anyhow::{Context as _, bail};
+use selvedge_model::{Architecture, Config, Storage, Weights};
+use selvedge_tensor::Context;
 use selvedge_tokenizer::Tokenizer;
 use selvedge_train::checkpoint::{self, Loaded, MANIFEST};
 use selvedge_train::fs_atomic;
 use selvedge_train::settings::Recipe;
 use selvedge_train::tokens::TokenFile;
+use selvedge_train::trainer::PARAMETERS;
 use serde::{Deserialize, Serialize};
 
 use crate::memory;
@@ -199,12 +201,25 @@ pub(crate) fn open(path: Option<&Path>) -> anyhow::Result<(RunFolder, Loaded)> {
     Ok((folder, loaded))
 }
 
-/// The parameters of a checkpoint, laid out as `model` says.
-pub(crate) fn parameters(
-    model: &dyn selvedge_model::Architecture<f32>,
+/// The weights of a checkpoint for generation, if the machine can hold them and the keys and values of one sequence.
+pub(crate) fn weights(
+    cx: &mut Context,
+    model: &dyn Architecture<f32>,
     loaded: &Loaded,
-) -> anyhow::Result<Vec<f32>> {
-    let file = loaded.file(selvedge_train::trainer::PARAMETERS)?;
+    storage: Storage,
+) -> anyhow::Result<Weights<'static, f32>> {
+    let (config, layout) = (model.config(), model.layout());
+    let bytes = Weights::<f32>::bytes_of(cx.precision(), config, layout, storage);
+    memory::check_generation(config, bytes as f64, (cx.precision().into(), 1))?;
+    let file = loaded.file(PARAMETERS)?;
+    Weights::pack_from(cx, config, layout, storage, |slot, to| {
+        Ok(file.copy_into(&slot.name, &slot.shape(), to)?)
+    })
+}
+
+/// The parameters of a checkpoint, laid out as `model` says.
+pub(crate) fn parameters(model: &dyn Architecture<f32>, loaded: &Loaded) -> anyhow::Result<Vec<f32>> {
+    let file = loaded.file(PARAMETERS)?;
     let mut params = vec![0.0; model.layout().len()];
     for slot in model.layout().slots() {
         file.copy_into(&slot.name, &slot.shape(), &mut params[slot.span.range()])?;

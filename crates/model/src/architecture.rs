@@ -151,16 +151,15 @@ pub struct Ragged<'a> {
     pub tokens: &'a [u32],
     /// Which sequences of the caches the rows are of, and where in them; as many rows as tokens.
     pub segments: &'a [Segment],
+    /// The position of each row, by the segments.
+    pub positions: &'a [u32],
     /// Rows whose logits are wanted.
     pub wanted: &'a [usize],
 }
 
-impl Ragged<'_> {
-    /// The position of each row.
-    pub(crate) fn positions(&self) -> Vec<u32> {
-        let positions = self.segments.iter().flat_map(|of| of.position..of.position + of.rows);
-        positions.map(|position| u32::try_from(position).unwrap_or(u32::MAX)).collect()
-    }
+/// The positions of the rows of a segment.
+pub(crate) fn row_positions(of: &Segment) -> impl Iterator<Item = u32> {
+    (of.position..of.position + of.rows).map(|position| u32::try_from(position).unwrap_or(u32::MAX))
 }
 
 /// A transformer over a flat parameter buffer. Holds no parameters itself: they are passed as slices laid

@@ -10,7 +10,7 @@ use selvedge_tensor::Context;
 use selvedge_tensor::attention::{CacheType, KvCache, Segment};
 
 use crate::Error;
-use crate::architecture::{Architecture, Mode, Ragged, caches};
+use crate::architecture::{Architecture, Mode, Ragged, caches, row_positions};
 use crate::held::Weights;
 
 /// Rows computed at a time, or one a sequence if that is more: a whole number of register tiles of every product, and so many
@@ -37,6 +37,8 @@ pub struct Batch<'a> {
     /// What is computed next, at most `rows` rows.
     tokens: Vec<u32>,
     segments: Vec<Segment>,
+    /// Their positions.
+    rows_at: Vec<u32>,
     wanted: Vec<usize>,
     rows: usize,
 }
@@ -73,6 +75,7 @@ impl<'a> Batch<'a> {
             positions: vec![None; sequences],
             tokens: Vec::with_capacity(rows),
             segments: Vec::with_capacity(sequences),
+            rows_at: Vec::with_capacity(rows),
             wanted: Vec::with_capacity(sequences),
             rows,
             model,
@@ -212,7 +215,9 @@ impl<'a> Batch<'a> {
     /// Puts rows of a sequence beside those that are computed next.
     fn push(&mut self, sequence: Sequence, tokens: &[u32], last: bool) {
         let position = self.position(sequence);
-        self.segments.push(Segment { sequence: sequence.0, position, rows: tokens.len() });
+        let segment = Segment { sequence: sequence.0, position, rows: tokens.len() };
+        self.segments.push(segment);
+        self.rows_at.extend(row_positions(&segment));
         self.tokens.extend_from_slice(tokens);
         self.positions[sequence.0] = Some(position + tokens.len());
         if last {
@@ -225,11 +230,17 @@ impl<'a> Batch<'a> {
         let end = done + self.wanted.len();
         if !self.tokens.is_empty() {
             let logits = &mut self.logits[done * self.model.config().vocab..end * self.model.config().vocab];
-            let rows = Ragged { tokens: &self.tokens, segments: &self.segments, wanted: &self.wanted };
+            let rows = Ragged {
+                tokens: &self.tokens,
+                segments: &self.segments,
+                positions: &self.rows_at,
+                wanted: &self.wanted,
+            };
             self.model.generate(cx, &self.weights, &mut self.acts, &mut self.caches, rows, logits);
         }
         self.tokens.clear();
         self.segments.clear();
+        self.rows_at.clear();
         self.wanted.clear();
         end
     }

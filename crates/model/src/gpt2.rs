@@ -2,6 +2,8 @@
 //!
 //! Pre-norm blocks: x + attn_out(attention(qkv(norm_1(x)))), then x + mlp_down(gelu(mlp_up(norm_2(x)))).
 
+use std::borrow::Cow;
+
 use ndarray::{ArrayView2, ArrayViewMut2};
 use selvedge_tensor::attention::KvCache;
 use selvedge_tensor::gelu::Form;
@@ -253,8 +255,8 @@ impl Gpt2 {
         mut caches: Option<(&mut [KvCache<T>], Ragged<'_>)>,
     ) {
         let positions = match &caches {
-            Some((_, rows)) => rows.positions(),
-            None => positions(sequences),
+            Some((_, rows)) => Cow::Borrowed(rows.positions),
+            None => Cow::Owned(positions(sequences)),
         };
         p.token_embedding.look_up(cx, a.embedded.view_mut(), tokens);
         embedding::forward_add(cx, a.embedded.view_mut(), &positions, p.position_embedding.view);
@@ -262,9 +264,11 @@ impl Gpt2 {
         for (l, block) in p.blocks.iter().enumerate() {
             let (x, out) = input_output(&a.embedded, &mut a.outs, l);
             let attend = match &mut caches {
-                Some((caches, rows)) => {
-                    Attend::Cached { cache: &mut caches[l], segments: rows.segments, positions: &positions }
-                }
+                Some((caches, rows)) => Attend::Cached {
+                    cache: &mut caches[l],
+                    segments: rows.segments,
+                    positions: rows.positions,
+                },
                 None => Attend::Rows,
             };
             self.block_forward(cx, block, &mut a.blocks[l % kept], x, out, sequences, attend);

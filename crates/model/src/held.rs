@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ndarray::ArrayView2;
 use selvedge_tensor::quantized::Form;
-use selvedge_tensor::{Context, Gather, Operand, Packed, Quantized, Real, gather};
+use selvedge_tensor::{Context, Gather, HalfMatrix, Packed, Precision, Quantized, Real, gather};
 
 use crate::Config;
 use crate::architecture::is_product;
@@ -31,7 +31,7 @@ impl<'a, T: Real> Weights<'a, T> {
     /// Weights in the order of a layout; those of products are put side by side.
     pub(crate) fn new(mut held: Vec<Held<'a, T>>) -> Self {
         let parts = held.iter_mut().flat_map(|held| &mut held.parts);
-        gather(&mut parts.map(Part::moved).collect::<Vec<_>>());
+        gather(&mut parts.filter_map(Part::streamed).collect::<Vec<_>>());
         Weights(held, None)
     }
 
@@ -52,6 +52,32 @@ impl<'a, T: Real> Weights<'a, T> {
             Held { parts: vec![part], numbers: is_table(slot).then_some(numbers) }
         };
         Weights::new(layout.slots().iter().map(&mut hold).collect())
+    }
+
+    /// The same out of wherever the weights are: `read` fills in one after another, and beside what is packed there is memory
+    /// for the largest of them. A table that is packed is looked up there, if it is kept as it is.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn pack_from<E>(
+        cx: &mut Context<T>,
+        config: &Config,
+        layout: &Layout,
+        storage: Storage,
+        mut read: impl FnMut(&Slot, &mut [T]) -> Result<(), E>,
+    ) -> Result<Weights<'static, T>, E> {
+        let hold = |slot: &Slot| {
+            let mut numbers = vec![T::ZERO; slot.span.len()];
+            read(slot, &mut numbers)?;
+            Ok(Held::of(cx, slot, config.tied, storage, numbers))
+        };
+        Ok(Weights::new(layout.slots().iter().map(hold).collect::<Result<_, E>>()?))
+    }
+
+    /// Bytes that [`Weights::pack_from`] will hold, at most.
+    pub fn bytes_of(precision: Precision, config: &Config, layout: &Layout, storage: Storage) -> usize {
+        let bytes = |slot: &Slot| Held::<T>::bytes_of(precision, slot, config.tied, storage);
+        layout.slots().iter().map(bytes).sum()
     }
 
     /// Plain numbers in a flat buffer that is shared: the frozen base of a fine-tuning.
@@ -105,12 +131,17 @@ pub(crate) fn is_table(slot: &Slot) -> bool {
     slot.name.ends_with("embedding")
 }
 
+/// Whether a weight can be kept as parts alone: all matrices but that of positions, which are added as numbers.
+pub(crate) fn can_be_parts(slot: &Slot) -> bool {
+    slot.decay && (!is_table(slot) || slot.name == "token_embedding")
+}
+
 /// One weight.
 #[derive(Debug)]
 pub(crate) struct Held<'a, T> {
     /// As products read it, outputs after outputs; none of what is in no product.
     pub(crate) parts: Vec<Part<T>>,
-    /// As numbers, row-major; not of what is read by products alone, nor of what is looked up in quantized parts.
+    /// As numbers, row-major; not of what is read by products alone, nor of what is looked up in a part.
     pub(crate) numbers: Option<Numbers<'a, T>>,
 }
 
@@ -153,11 +184,48 @@ impl<T: Real> Held<'_, T> {
     }
 }
 
+impl<T: Real> Held<'static, T> {
+    /// A weight for generation out of its numbers.
+    pub(crate) fn of(
+        cx: &mut Context<T>,
+        slot: &Slot,
+        tied: bool,
+        storage: Storage,
+        numbers: Vec<T>,
+    ) -> Self {
+        if !is_product(slot, tied) {
+            return Held { parts: Vec::new(), numbers: Some(Numbers::Own(numbers)) };
+        }
+        let view = ArrayView2::from_shape((slot.span.rows, slot.span.cols), &numbers);
+        let part = Part::new(cx, view.expect("a weight has its slot's length"), storage);
+        let is_in_part = storage == Storage::Packed && cx.precision().keeps(&numbers);
+        let numbers = (is_table(slot) && !is_in_part).then_some(Numbers::Own(numbers));
+        Held { parts: vec![part], numbers }
+    }
+
+    /// Bytes that [`Held::of`] will hold, at most.
+    pub(crate) fn bytes_of(precision: Precision, slot: &Slot, tied: bool, storage: Storage) -> usize {
+        let (rows, columns) = (slot.span.rows, slot.span.cols);
+        let numbers = slot.span.len() * size_of::<T>();
+        if !is_product(slot, tied) {
+            return numbers;
+        }
+        let is_in_part = storage == Storage::Packed && precision == Precision::F32;
+        let part = match storage {
+            Storage::Packed => Packed::<T>::bytes_of(precision, (columns, rows)),
+            Storage::Quantized(form) => Quantized::bytes_of(form, (rows, columns)),
+        };
+        part + if is_table(slot) && !is_in_part { numbers } else { 0 }
+    }
+}
+
 /// Consecutive outputs of a weight, all kept in one way.
 #[derive(Debug)]
 pub(crate) enum Part<T> {
     Packed(Packed<T>),
     Quantized(Quantized),
+    /// Of a frozen base, and turned into numbers for each product.
+    Half(HalfMatrix),
 }
 
 impl<T: Real> Part<T> {
@@ -165,6 +233,7 @@ impl<T: Real> Part<T> {
         match self {
             Part::Packed(packed) => packed.bytes(),
             Part::Quantized(weights) => weights.bytes(),
+            Part::Half(weights) => weights.bytes(),
         }
     }
 
@@ -172,22 +241,16 @@ impl<T: Real> Part<T> {
         match self {
             Part::Packed(packed) => packed.cols(),
             Part::Quantized(weights) => weights.outputs(),
+            Part::Half(weights) => weights.rows(),
         }
     }
 
-    pub(crate) fn operand(&self) -> Operand<'_, T> {
+    /// What products stream as it lies.
+    fn streamed(&mut self) -> Option<&mut dyn Gather> {
         match self {
-            Part::Packed(packed) => Operand::Packed(packed),
-            Part::Quantized(weights) => Operand::Quantized(weights),
-        }
-    }
-}
-
-impl<T: Real> Part<T> {
-    fn moved(&mut self) -> &mut dyn Gather {
-        match self {
-            Part::Packed(packed) => packed,
-            Part::Quantized(weights) => weights,
+            Part::Packed(packed) => Some(packed),
+            Part::Quantized(weights) => Some(weights),
+            Part::Half(_) => None,
         }
     }
 
@@ -196,7 +259,7 @@ impl<T: Real> Part<T> {
         match storage {
             Storage::Packed => Part::Packed(Packed::new(cx, weight.reversed_axes())),
             Storage::Quantized(form) => {
-                Part::Quantized(Quantized::of(form, weight.mapv(|w| w.to_f64() as f32).view()))
+                Part::Quantized(Quantized::of_by(cx, form, weight.mapv(|w| w.to_f64() as f32).view()))
             }
         }
     }

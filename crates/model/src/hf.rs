@@ -8,6 +8,7 @@ mod dtype;
 mod error;
 mod family;
 mod fields;
+mod frozen;
 mod generation;
 pub(crate) mod names;
 mod save;
@@ -145,12 +146,18 @@ impl Folder {
     /// If `to` has another length than the weight.
     pub fn read(&self, slot: &Slot, to: &mut [f32]) {
         assert_eq!(to.len(), slot.span.len(), "the elements of {}", slot.name);
-        let (start, whole) = (slot.span.offset, slot.span.range());
-        let first = self.sources.partition_point(|(part, _)| part.range.start < start);
-        for (part, shard) in self.sources[first..].iter().take_while(|(part, _)| part.range.end <= whole.end)
-        {
+        let start = slot.span.offset;
+        for (part, shard) in self.of(slot) {
             self.decode(part, *shard, &mut to[part.range.start - start..part.range.end - start]);
         }
+    }
+
+    /// The tensors of a weight, in the order of its outputs.
+    fn of(&self, slot: &Slot) -> &[(Part, usize)] {
+        let whole = slot.span.range();
+        let first = self.sources.partition_point(|(part, _)| part.range.start < whole.start);
+        let count = self.sources[first..].partition_point(|(part, _)| part.range.end <= whole.end);
+        &self.sources[first..first + count]
     }
 
     /// The type of its weights; the widest, if they are of several.

@@ -270,15 +270,16 @@ impl<T: Real> Llama<T> {
         sequences: &[Sequences],
         mut caches: Option<(&mut [KvCache<T>], Ragged<'_>)>,
     ) {
-        let positions = caches.as_ref().map_or_else(Vec::new, |(_, rows)| rows.positions());
         p.token_embedding.look_up(cx, a.embedded.view_mut(), tokens);
         let kept = a.blocks.len();
         for (l, block) in p.blocks.iter().enumerate() {
             let (x, out) = input_output(&a.embedded, &mut a.outs, l);
             let attend = match &mut caches {
-                Some((caches, rows)) => {
-                    Attend::Cached { cache: &mut caches[l], segments: rows.segments, positions: &positions }
-                }
+                Some((caches, rows)) => Attend::Cached {
+                    cache: &mut caches[l],
+                    segments: rows.segments,
+                    positions: rows.positions,
+                },
                 None => Attend::Rows,
             };
             self.block_forward(cx, block, &mut a.blocks[l % kept], x, out, sequences, attend);

@@ -8,7 +8,7 @@ use selvedge_tensor::attention::{KvCache, Segment};
 use selvedge_tensor::{Context, cross_entropy};
 
 use crate::Error;
-use crate::architecture::{Architecture, Mode, Ragged, caches};
+use crate::architecture::{Architecture, Mode, Ragged, caches, row_positions};
 use crate::held::Weights;
 
 /// Most logits there are at once, 32 MiB of f32.
@@ -53,6 +53,9 @@ pub struct Scorer<'a> {
     acts: Vec<f32>,
     logits: Vec<f32>,
     losses: Vec<f32>,
+    /// Of the rows at hand.
+    positions: Vec<u32>,
+    wanted: Vec<usize>,
     /// Rows computed at a time.
     rows: usize,
     tokens: Vec<u32>,
@@ -90,6 +93,8 @@ impl<'a> Scorer<'a> {
             acts: vec![0.0; model.activations(1, rows, Mode::Generate { logits: rows })],
             logits: vec![0.0; rows * config.vocab],
             losses: vec![0.0; rows],
+            positions: Vec::with_capacity(rows),
+            wanted: Vec::with_capacity(rows),
             rows,
             tokens: Vec::new(),
             cached: 0,
@@ -176,9 +181,17 @@ impl<'a> Scorer<'a> {
             let (chunk, targets) = (&self.tokens[start..], &self.tokens[start + head.start + 1..]);
             let (chunk, targets) = (&chunk[..rows], &targets[..head.len()]);
             let logits = &mut self.logits[..head.len() * vocab];
-            let segments = [Segment { sequence: 0, position: start, rows }];
-            let wanted: Vec<usize> = head.clone().collect();
-            let rows_of = Ragged { tokens: chunk, segments: &segments, wanted: &wanted };
+            let segment = Segment { sequence: 0, position: start, rows };
+            self.positions.clear();
+            self.positions.extend(row_positions(&segment));
+            self.wanted.clear();
+            self.wanted.extend(head.clone());
+            let rows_of = Ragged {
+                tokens: chunk,
+                segments: &[segment],
+                positions: &self.positions,
+                wanted: &self.wanted,
+            };
             self.model.generate(cx, &self.weights, &mut self.acts, &mut self.caches, rows_of, logits);
             let likeliest = targets.iter().zip(logits.chunks_exact(vocab));
             let likeliest: Vec<bool> = likeliest.map(|(&target, row)| is_likeliest(row, target)).collect();

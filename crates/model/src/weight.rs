@@ -1,8 +1,8 @@
 //! One weight as a wiring reads it, forward and backward: plain, packed or quantized, and with adapters or without.
 //!
 //! Products of generation read quantized weights as they are. Where there is a backward, they are turned into numbers, some
-//! outputs at a time, for the forward too: so the backward is that of what was computed. The chains of the products are the
-//! same however the outputs are cut.
+//! outputs at a time, for the forward too: so the backward is that of what was computed. Those of 16 bits always are. The
+//! chains of the products are the same however the outputs are cut.
 
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, s};
 use selvedge_tensor::gelu::{self, Form};
@@ -65,20 +65,18 @@ impl<'a, T: Real> Weight<'a, T> {
         for part in self.parts {
             let end = at + part.outputs();
             match part {
-                Part::Quantized(weights) if self.exact => {
-                    let k = weights.inputs();
-                    // Panels are of 32 outputs.
-                    let most = (AT_ONCE / k.max(1) / 32 * 32).max(32);
-                    for first in (0..weights.outputs()).step_by(most) {
-                        let rows = most.min(weights.outputs() - first);
-                        cx.with_room(rows * k, |cx, room| {
-                            weights.dequantize(cx, first, room);
-                            let numbers = ArrayView2::from_shape((rows, k), &*room).expect("rows of k");
-                            product(cx, at + first..at + first + rows, Operand::View(numbers.t()));
-                        });
-                    }
+                Part::Packed(packed) => product(cx, at..end, Operand::Packed(packed)),
+                Part::Quantized(weights) if !self.exact => {
+                    product(cx, at..end, Operand::Quantized(weights));
                 }
-                part => product(cx, at..end, part.operand()),
+                Part::Quantized(weights) => {
+                    let decode = |cx: &mut Context<T>, first, to: &mut [T]| weights.dequantize(cx, first, to);
+                    by_decoded(cx, at, (weights.outputs(), weights.inputs()), decode, &mut product);
+                }
+                Part::Half(weights) => {
+                    let decode = |cx: &mut Context<T>, first, to: &mut [T]| weights.decode(cx, first, to);
+                    by_decoded(cx, at, (weights.rows(), weights.columns()), decode, &mut product);
+                }
             }
             at = end;
         }
@@ -132,7 +130,8 @@ impl<'a, T: Real> Weight<'a, T> {
     ) {
         if let Some(adapters) = &self.adapters {
             // What they add must be there when the function is taken: the chains of the product go on from it.
-            y.rows_mut().into_iter().for_each(|mut row| row.assign(&bias));
+            let bias = bias.to_slice().expect("a bias is contiguous");
+            linear::start_from(cx, y.view_mut(), Init::Bias(bias));
             adapters.forward(cx, y.view_mut(), x);
         }
         self.by_outputs(cx, |cx, outputs, w| {
@@ -151,6 +150,10 @@ impl<'a, T: Real> Weight<'a, T> {
             [Part::Quantized(table)] if self.view.nrows() == 0 => {
                 embedding::forward_quantized(cx, out, tokens, table);
             }
+            [Part::Packed(table)] if self.view.nrows() == 0 => {
+                embedding::forward_packed(cx, out, tokens, table);
+            }
+            [Part::Half(table)] if self.view.nrows() == 0 => embedding::forward_half(cx, out, tokens, table),
             _ => embedding::forward(cx, out, tokens, self.view),
         }
     }
@@ -176,6 +179,27 @@ impl<'a, T: Real> Weight<'a, T> {
             Operand::Packed(_) | Operand::Quantized(_) => {
                 panic!("a weight packed for the forward has no backward")
             }
+        });
+    }
+}
+
+/// Calls `product` with all outputs of a part (N, K), which begins at `at`, some after another, as `decode` turns them into
+/// numbers.
+fn by_decoded<T: Real>(
+    cx: &mut Context<T>,
+    at: usize,
+    (outputs, k): (usize, usize),
+    decode: impl Fn(&mut Context<T>, usize, &mut [T]),
+    product: &mut impl FnMut(&mut Context<T>, std::ops::Range<usize>, Operand<'_, T>),
+) {
+    // Panels are of 32 outputs.
+    let most = (AT_ONCE / k.max(1) / 32 * 32).max(32);
+    for first in (0..outputs).step_by(most) {
+        let rows = most.min(outputs - first);
+        cx.with_room(rows * k, |cx, room| {
+            decode(cx, first, room);
+            let numbers = ArrayView2::from_shape((rows, k), &*room).expect("rows of k");
+            product(cx, at + first..at + first + rows, Operand::View(numbers.t()));
         });
     }
 }
@@ -236,7 +260,7 @@ pub(crate) fn linear_gelu_backward<T: Real>(
     backward_weight(cx, (dw, fold), dbias, dy, x);
     let mut init = Init::Zero;
     if let Some(adapters) = &w.adapters {
-        dup.fill(T::ZERO);
+        linear::start_from(cx, dup.view_mut(), Init::Zero);
         adapters.backward(cx, dup.view_mut(), (&mut dw.adapters, fold), dy, x);
         init = Init::Accumulate;
     }

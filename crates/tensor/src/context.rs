@@ -20,6 +20,19 @@ pub enum Precision {
     Bf16,
 }
 
+impl Precision {
+    /// Whether operands of products keep all of these numbers as they are.
+    pub fn keeps<T: Real>(self, numbers: &[T]) -> bool {
+        match self {
+            Precision::F32 => true,
+            Precision::Bf16 => numbers.iter().all(|x| {
+                let x = x.to_f64() as f32;
+                x.to_bits().trailing_zeros() >= 16 && !x.is_subnormal() && !x.is_nan()
+            }),
+        }
+    }
+}
+
 /// One worker's means of computing. Kernels take `&mut Context`, so one region runs at a time and
 /// scratch is never shared between two kernels.
 pub struct Context<T: Real = f32> {

@@ -3,7 +3,7 @@
 //! Which elements stay is a pure function of a key and of the element's place in the whole run, so that no cut of the rows into
 //! calls, workers or threads changes it, and the backward, which adds, finds the same ones again.
 
-use ndarray::{ArrayView2, ArrayViewMut2};
+use ndarray::{ArrayView2, ArrayViewMut1, ArrayViewMut2};
 use selvedge_sync::chunks;
 
 use crate::isa::dispatch;
@@ -36,10 +36,9 @@ impl Mask {
 /// # Panics
 /// If shapes differ or y is not contiguous.
 #[track_caller]
-pub fn forward<T: Real>(cx: &mut Context<T>, mut y: ArrayViewMut2<'_, T>, x: ArrayView2<'_, T>, mask: Mask) {
+pub fn forward<T: Real>(cx: &mut Context<T>, y: ArrayViewMut2<'_, T>, x: ArrayView2<'_, T>, mask: Mask) {
     assert_eq!(y.dim(), x.dim(), "dropout output and input");
-    y.assign(&x);
-    apply(cx, y, mask);
+    apply(cx, y, Some(x), mask);
 }
 
 /// dx (N, C) += dy of the elements that stayed; dy is overwritten.
@@ -54,7 +53,7 @@ pub fn backward<T: Real>(
     mask: Mask,
 ) {
     assert_eq!(dx.dim(), dy.dim(), "dropout gradients");
-    apply(cx, dy.view_mut(), mask);
+    apply(cx, dy.view_mut(), None, mask);
     let (isa, c) = (cx.isa(), dx.ncols());
     let (dx, dy) = (dx.as_slice_mut().expect("contiguous dx"), dy.as_slice().expect("contiguous dy"));
     cx.for_each(chunks(dx, (ROWS * c).max(1)), |index, dx| {
@@ -62,15 +61,19 @@ pub fn backward<T: Real>(
     });
 }
 
-/// Scales the elements that stay, and makes 0 of the others.
+/// Scales the elements that stay, and makes 0 of the others; those of x, if there is one, else of y.
 #[track_caller]
-fn apply<T: Real>(cx: &Context<T>, mut y: ArrayViewMut2<'_, T>, mask: Mask) {
+fn apply<T: Real>(cx: &Context<T>, mut y: ArrayViewMut2<'_, T>, x: Option<ArrayView2<'_, T>>, mask: Mask) {
     let (isa, c) = (cx.isa(), y.ncols().max(1));
     let scale = T::from_f64(1.0 / (1.0 - mask.rate));
     let y = y.as_slice_mut().expect("contiguous rows");
     cx.for_each(chunks(y, ROWS * c), |index, y| {
         for (row, y) in y.chunks_mut(c).enumerate() {
-            let row = mask.first.wrapping_add((index * ROWS + row) as u64);
+            let row = index * ROWS + row;
+            if let Some(x) = x {
+                ArrayViewMut1::from(&mut *y).assign(&x.row(row));
+            }
+            let row = mask.first.wrapping_add(row as u64);
             keep(isa, y, mask, row.wrapping_mul(c as u64), scale);
         }
     });
@@ -102,8 +105,10 @@ fn hash(key: u64, place: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use ndarray::{Array2, s};
+    use selvedge_sync::Team;
 
     use super::*;
+    use crate::Isa;
     use crate::testing::{check_gradient, dot, random, same_bits};
 
     #[test]
@@ -132,6 +137,22 @@ mod tests {
         let whole = run(x.view(), 5, 40);
         assert_eq!(run(x.slice(s![17.., ..]), 5, 57), whole.slice(s![17.., ..]));
         assert_ne!(run(x.view(), 6, 40), whole);
+    }
+
+    #[test]
+    fn any_number_of_threads_drops_the_same_out_of_rows_wherever_they_lie() {
+        let (wide, mask) = (random::<f32>(1, (70, 40)), Mask { rate: 0.5, key: 5, first: 3 });
+        let x = wide.slice(s![.., 4..37]);
+        let run = |threads| {
+            let cx = &mut Context::new(Team::new(threads).unwrap(), Isa::detect());
+            let mut y = Array2::from_elem(x.dim(), f32::NAN);
+            forward(cx, y.view_mut(), x, mask);
+            y
+        };
+        let want = run(1);
+        assert_eq!(run(3), want);
+        let scaled = x.mapv(|x| x * 2.0);
+        assert!(want.iter().zip(&scaled).all(|(y, x)| y == x || *y == 0.0));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use ndarray::{ArrayView2, ArrayViewMut2};
 use crate::linear::add;
 use crate::reduce::COLUMNS;
 use crate::tile::Grid;
-use crate::{Context, Quantized, Real};
+use crate::{Context, HalfMatrix, Packed, Quantized, Real};
 
 /// Rows a task of the forward takes.
 const ROWS: usize = 64;
@@ -43,6 +43,36 @@ pub fn forward_quantized<T: Real>(
     pick(cx, out, tokens, (table.outputs(), table.inputs()), |token, row| {
         row.iter_mut().zip(table.row(token)).for_each(|(to, from)| *to = T::from_f64(f64::from(from)));
     });
+}
+
+/// The same out of a table of 16 bits an element.
+///
+/// # Panics
+/// As [`forward`].
+#[track_caller]
+pub fn forward_half<T: Real>(
+    cx: &mut Context<T>,
+    out: ArrayViewMut2<'_, T>,
+    tokens: &[u32],
+    table: &HalfMatrix,
+) {
+    let dim = (table.rows(), table.columns());
+    pick(cx, out, tokens, dim, |token, row| table.decode_row(token, row));
+}
+
+/// The same out of a table that was packed, transposed, as the right operand of products: what those read.
+///
+/// # Panics
+/// As [`forward`].
+#[track_caller]
+pub fn forward_packed<T: Real>(
+    cx: &mut Context<T>,
+    out: ArrayViewMut2<'_, T>,
+    tokens: &[u32],
+    table: &Packed<T>,
+) {
+    let dim = (table.cols(), table.rows());
+    pick(cx, out, tokens, dim, |token, row| table.column(token, row));
 }
 
 /// Fills each row of `out` with that of its token, out of a table of the dimensions.
@@ -123,6 +153,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Precision;
     use crate::testing::{check_gradient, dot, random};
 
     proptest! {
@@ -141,6 +172,24 @@ mod tests {
                 dot(&out, &dout)
             });
         }
+    }
+
+    #[test]
+    fn rows_of_a_packed_table_are_those_that_its_products_read() {
+        let (table, tokens) = (random::<f32>(1, (70, 33)), [69, 0, 31, 32, 5, 5]);
+        let kept = table.mapv(|x| f32::from_bits(x.to_bits() & 0xffff_0000));
+        for (precision, table) in [(Precision::F32, &table), (Precision::Bf16, &kept)] {
+            let cx = &mut Context::solo().with_precision(precision);
+            assert!(precision.keeps(table.as_slice().unwrap()));
+            let packed = Packed::new(cx, table.t());
+            assert_eq!(packed.bytes(), Packed::<f32>::bytes_of(precision, (33, 70)));
+            let (mut want, mut got) = (Array2::zeros((6, 33)), Array2::zeros((6, 33)));
+            forward(cx, want.view_mut(), &tokens, table.view());
+            forward_packed(cx, got.view_mut(), &tokens, &packed);
+            assert_eq!(got, want, "{precision:?}");
+        }
+        assert!(!Precision::Bf16.keeps(table.as_slice().unwrap()));
+        assert!(!Precision::Bf16.keeps(&[f32::from_bits(1 << 16)]), "a subnormal number becomes 0");
     }
 
     #[test]

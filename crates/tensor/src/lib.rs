@@ -3,6 +3,7 @@
 mod buffer;
 mod context;
 mod gather;
+mod half_matrix;
 mod isa;
 mod math;
 mod real;
@@ -31,6 +32,7 @@ pub mod swiglu;
 pub use buffer::Buffer;
 pub use context::{Context, Precision};
 pub use gather::{Gather, gather};
+pub use half_matrix::{HalfMatrix, HalfType};
 pub use isa::{Isa, IsaError, Kind as IsaKind};
 pub use matmul::{Init, Operand, Packed, product};
 pub use quantized::Quantized;

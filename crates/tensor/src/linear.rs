@@ -5,10 +5,11 @@
 
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 
+use crate::context::ELEMENTS;
 use crate::isa::dispatch;
 use crate::matmul::{Init, Late, Operand, Reading, product, product_then};
 use crate::reduce::{COLUMNS, fold_rows};
-use crate::tile::{Strided, Tile};
+use crate::tile::{Grid, Strided, Tile};
 use crate::{Context, Real};
 
 /// y (N, OC) = x (N, C) · Wᵀ + b. The weight is `w.t()` of a (OC, C) view, or packed from it.
@@ -47,6 +48,24 @@ pub fn forward_onto<'a, T: Real>(
         }
     };
     product_then(cx, y, start(&bias), x, w_t, None, Reading { other: residual.into(), then });
+}
+
+/// Writes down what the chains of a product start from, for products that go on from it with [`Init::Accumulate`].
+///
+/// # Panics
+/// If y is not row-major, or of a bias of another length than its rows.
+#[track_caller]
+pub fn start_from<T: Real>(cx: &mut Context<T>, y: ArrayViewMut2<'_, T>, init: Init<'_, T>) {
+    let cols = y.ncols().max(1);
+    cx.for_each(Grid::new(y, ELEMENTS.div_ceil(cols), cols), |_, mut y| {
+        for row in 0..y.rows() {
+            match init {
+                Init::Zero => y.row_mut(row).fill(T::ZERO),
+                Init::Bias(bias) => y.row_mut(row).copy_from_slice(bias),
+                Init::Accumulate => {}
+            }
+        }
+    });
 }
 
 /// What the chains of a forward start from.
@@ -123,9 +142,33 @@ fn add_body<T: Real>(sums: &mut [T], row: &[T]) {
 mod tests {
     use ndarray::{Array2, Axis};
     use proptest::prelude::*;
+    use selvedge_sync::Team;
 
     use super::*;
+    use crate::Isa;
     use crate::testing::{check_gradient, dot, random};
+
+    #[test]
+    fn chains_go_on_from_what_was_written_down() {
+        let (x, w, bias) = (random::<f32>(1, (700, 9)), random::<f32>(2, (33, 9)), random::<f32>(3, (1, 33)));
+        for bias in [None, Some(bias.row(0))] {
+            let [at_once, after] = [false, true].map(|after| {
+                let cx = &mut Context::new(Team::new(if after { 3 } else { 1 }).unwrap(), Isa::detect());
+                let mut y = Array2::from_elem((700, 40), f32::NAN);
+                let mut part = y.slice_mut(ndarray::s![.., 3..36]);
+                let init = start(&bias);
+                if after {
+                    start_from(cx, part.view_mut(), init);
+                    product(cx, part, Init::Accumulate, x.view(), w.t());
+                } else {
+                    product(cx, part, init, x.view(), w.t());
+                }
+                y.into_raw_vec_and_offset().0
+            });
+            let bits = |y: &[f32]| y.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&after), bits(&at_once));
+        }
+    }
 
     fn run(x: &Array2<f64>, w: &Array2<f64>, b: &Array2<f64>) -> Array2<f64> {
         let mut y = Array2::zeros((x.nrows(), w.nrows()));

@@ -25,6 +25,7 @@ mod tests;
 mod vnni;
 
 use ndarray::{Array2, ArrayView2};
+use selvedge_sync::chunks;
 
 pub use block::{Block, Parts, SuperBlock};
 pub use form::Form;
@@ -32,6 +33,7 @@ use layout::Line;
 pub(crate) use product::multiply;
 
 use crate::gather::{Hold, Kept, Move};
+use crate::{Context, Real};
 
 /// Weights of a block.
 pub const BLOCK: usize = 32;
@@ -60,9 +62,22 @@ impl Quantized {
     ///
     /// # Panics
     /// If the form is one of super-blocks, or a code is larger than its bits allow.
-    pub fn new(form: Form, (n, k): (usize, usize), mut block: impl FnMut(usize, usize) -> Block) -> Self {
+    pub fn new(form: Form, dim: (usize, usize), block: impl Fn(usize, usize) -> Block + Sync) -> Self {
+        Self::new_by(&Context::<f32>::solo(), form, dim, block)
+    }
+
+    /// The same, panels of outputs shared among the threads of a context.
+    ///
+    /// # Panics
+    /// As [`Quantized::new`].
+    pub fn new_by<T: Real>(
+        cx: &Context<T>,
+        form: Form,
+        dim: (usize, usize),
+        block: impl Fn(usize, usize) -> Block + Sync,
+    ) -> Self {
         assert!(!form.has_factors(), "{form:?} is made of super-blocks");
-        Self::fill(form, (n, k), |panel, b, n| layout::put_block(form, panel, b, n % COLS, &block(n, b)))
+        Self::fill(cx, form, dim, |panel, b, n| layout::put_block(form, panel, b, n % COLS, &block(n, b)))
     }
 
     /// Weights (N, K) out of super-blocks, of which `block(n, b)` is that of the weights `256·b..` of output n; what the last
@@ -72,35 +87,59 @@ impl Quantized {
     /// If the form is one of blocks, the parts are another form's, or a code is larger than its bits allow.
     pub fn from_super_blocks(
         form: Form,
-        (n, k): (usize, usize),
-        mut block: impl FnMut(usize, usize) -> SuperBlock,
+        dim: (usize, usize),
+        block: impl Fn(usize, usize) -> SuperBlock + Sync,
+    ) -> Self {
+        Self::from_super_blocks_by(&Context::<f32>::solo(), form, dim, block)
+    }
+
+    /// The same, panels of outputs shared among the threads of a context.
+    ///
+    /// # Panics
+    /// As [`Quantized::from_super_blocks`].
+    pub fn from_super_blocks_by<T: Real>(
+        cx: &Context<T>,
+        form: Form,
+        dim: (usize, usize),
+        block: impl Fn(usize, usize) -> SuperBlock + Sync,
     ) -> Self {
         assert!(form.has_factors(), "{form:?} is made of blocks");
-        Self::fill(form, (n, k), |panel, b, n| {
+        Self::fill(cx, form, dim, |panel, b, n| {
             layout::put_super_block(form, panel, b, n % COLS, &block(n, b))
         })
     }
 
     /// Calls `put` with a panel of zeros, the place of a block in it, and the output, for all of them.
-    fn fill(form: Form, (n, k): (usize, usize), mut put: impl FnMut(&mut [Line], usize, usize)) -> Self {
+    fn fill<T: Real>(
+        cx: &Context<T>,
+        form: Form,
+        (n, k): (usize, usize),
+        put: impl Fn(&mut [Line], usize, usize) + Sync,
+    ) -> Self {
         let len = form.lines_of(k.div_ceil(BLOCK));
         let mut lines = vec![Line([0; 64]); n.div_ceil(COLS) * len];
         if len > 0 {
-            for (panel, lines) in lines.chunks_exact_mut(len).enumerate() {
+            cx.for_each(chunks(&mut lines, len), |panel, lines| {
                 for b in 0..k.div_ceil(form.block_len()) {
                     (panel * COLS..n.min((panel + 1) * COLS)).for_each(|n| put(lines, b, n));
                 }
-            }
+            });
         }
         Quantized { form, outputs: n, inputs: k, lines: Kept::Own(lines) }
     }
 
     /// Weights near `weight` (N, K), see [`Block::of`] and [`SuperBlock::of`].
     pub fn of(form: Form, weight: ArrayView2<'_, f32>) -> Self {
+        Self::of_by(&Context::<f32>::solo(), form, weight)
+    }
+
+    /// The same, panels of outputs shared among the threads of a context.
+    pub fn of_by<T: Real>(cx: &Context<T>, form: Form, weight: ArrayView2<'_, f32>) -> Self {
+        let dim = weight.dim();
         if form.has_factors() {
-            Self::from_super_blocks(form, weight.dim(), |n, b| SuperBlock::of(form, &part(weight, n, b)))
+            Self::from_super_blocks_by(cx, form, dim, |n, b| SuperBlock::of(form, &part(weight, n, b)))
         } else {
-            Self::new(form, weight.dim(), |n, b| Block::of(form, &part(weight, n, b)))
+            Self::new_by(cx, form, dim, |n, b| Block::of(form, &part(weight, n, b)))
         }
     }
 
@@ -142,6 +181,11 @@ impl Quantized {
     /// Bytes they take.
     pub fn bytes(&self) -> usize {
         size_of_val(&*self.lines)
+    }
+
+    /// Bytes that weights (N, K) would take.
+    pub fn bytes_of(form: Form, (n, k): (usize, usize)) -> usize {
+        n.div_ceil(COLS) * form.lines_of(k.div_ceil(BLOCK)) * size_of::<Line>()
     }
 
     fn blocks(&self) -> usize {

@@ -81,18 +81,17 @@ impl Source {
         }
     }
 
-    /// How text should be sampled, as far as the model says, and which tokens begin and end one.
-    pub(super) fn generation(&self) -> anyhow::Result<hf::Generation> {
+    /// How text should be sampled, as far as the model says, and which tokens begin and end one, by its tokenizer.
+    pub(super) fn generation(&self, tokenizer: &Tokenizer) -> hf::Generation {
         let metadata = match self {
-            Source::HuggingFace(folder) => return Ok(folder.generation().clone()),
+            Source::HuggingFace(folder) => return folder.generation().clone(),
             Source::Run(_) => None,
             Source::Gguf(model) => Some(model.file().header().metadata()),
         };
-        let tokenizer = self.tokenizer()?;
         let bos = metadata.and_then(|metadata| metadata.u32("tokenizer.ggml.bos_token_id").ok());
         let bos = bos.or(tokenizer.prefix().first().copied()).unwrap_or(tokenizer.end_of_text());
         let eos = vec![tokenizer.end_of_text()];
-        Ok(hf::Generation { bos: Some(bos), eos, ..hf::Generation::default() })
+        hf::Generation { bos: Some(bos), eos, ..hf::Generation::default() }
     }
 
     /// The tokenizer, checked to have no token without a row.

@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use selvedge_model::gguf::{Array, Metadata, Value};
+use selvedge_model::hf;
 use selvedge_tokenizer::{TokenId, Tokenizer};
 use serde_json::json;
 
@@ -11,7 +12,8 @@ use crate::say::remark;
 
 /// The keys of the vocabulary, and the name.
 pub(super) fn keys(source: &Source) -> anyhow::Result<Metadata> {
-    let tokens = source.tokenizer()?.to_gguf(source.config().vocab)?;
+    let tokenizer = source.tokenizer()?;
+    let tokens = tokenizer.to_gguf(source.config().vocab)?;
     let mut metadata = Metadata::new();
     let mut set = |key: &str, value: Value| drop(metadata.insert(key, value));
     set("general.name", Value::String(source.name()));
@@ -21,7 +23,7 @@ pub(super) fn keys(source: &Source) -> anyhow::Result<Metadata> {
     set("tokenizer.ggml.token_type", Value::Array(Array::I32(tokens.token_types)));
     set("tokenizer.ggml.merges", Value::Array(Array::String(tokens.merges.iter().collect())));
     // llama.cpp takes token 11 for one that is not named.
-    let bos = tokens.bos.or(source.generation()?.bos).unwrap_or(tokens.eos);
+    let bos = tokens.bos.or(source.generation(&tokenizer).bos).unwrap_or(tokens.eos);
     set("tokenizer.ggml.bos_token_id", Value::U32(bos));
     set("tokenizer.ggml.eos_token_id", Value::U32(tokens.eos));
     set("tokenizer.ggml.add_bos_token", Value::Bool(tokens.add_bos));
@@ -34,15 +36,19 @@ pub(super) fn keys(source: &Source) -> anyhow::Result<Metadata> {
     Ok(metadata)
 }
 
-/// The files of the tokenizer, by name: copies where they are, made from the vocabulary else.
-pub(super) fn files(source: &Source) -> anyhow::Result<Vec<(&'static str, Vec<u8>)>> {
+/// A file, by its name.
+type NamedFile = (&'static str, Vec<u8>);
+
+/// The files of the tokenizer: copies where they are, made from the vocabulary else. And how text should be sampled.
+pub(super) fn files(source: &Source) -> anyhow::Result<(Vec<NamedFile>, hf::Generation)> {
     if let Source::HuggingFace(folder) = source {
         let all = COPIED.into_iter().chain(["generation_config.json"]);
         let there = all.filter(|name| folder.path().join(name).exists());
-        return there.map(|name| Ok((name, read_file(&folder.path().join(name))?))).collect();
+        let copies = there.map(|name| Ok((name, read_file(&folder.path().join(name))?)));
+        return Ok((copies.collect::<anyhow::Result<_>>()?, folder.generation().clone()));
     }
     let tokenizer = source.tokenizer()?;
-    let generation = source.generation()?;
+    let generation = source.generation(&tokenizer);
     let text =
         |id: TokenId| tokenizer.token_bytes(id).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     let mut about = json!({
@@ -56,7 +62,7 @@ pub(super) fn files(source: &Source) -> anyhow::Result<Vec<(&'static str, Vec<u8
         about["chat_template"] = template.into();
     }
     let about = format!("{about:#}\n").into_bytes();
-    Ok(vec![("tokenizer.json", written(&tokenizer)?), ("tokenizer_config.json", about)])
+    Ok((vec![("tokenizer.json", written(&tokenizer)?), ("tokenizer_config.json", about)], generation))
 }
 
 fn written(tokenizer: &Tokenizer) -> anyhow::Result<Vec<u8>> {

@@ -1,16 +1,14 @@
 //! The model that is measured: of a run, or a published one.
 
-use selvedge_model::{Architecture, Scorer, Storage, Weights, build};
+use selvedge_model::{Architecture, Scorer, Weights, build};
 use selvedge_tensor::Context;
-use selvedge_tensor::attention::CacheType;
 use selvedge_tokenizer::Tokenizer;
 use selvedge_train::settings::Dtype;
 
-use crate::args::{DtypeArg, WeightForm};
+use crate::args::DtypeArg;
 use crate::eval::args::EvalArgs;
-use crate::memory;
 use crate::published::Published;
-use crate::run_folder::{byte_lengths, open, parameters};
+use crate::run_folder::{byte_lengths, open, weights};
 
 /// A model with its tokenizer.
 pub(crate) struct Subject {
@@ -22,23 +20,23 @@ pub(crate) struct Subject {
     /// Bytes that each token stands for.
     pub(crate) byte_lengths: Vec<u32>,
     model: Box<dyn Architecture<f32>>,
-    params: Vec<f32>,
-    /// Weights that are kept as they are in the file.
-    own: Option<Weights<'static, f32>>,
-    storage: Storage,
 }
 
 impl Subject {
-    /// Opens what the arguments name, with room for `context` positions of a published model. The context gets the
-    /// precision that the model is computed in.
-    pub(crate) fn open(args: &EvalArgs, cx: Context, context: usize) -> anyhow::Result<(Self, Context)> {
-        let storage = args.weights.into();
+    /// Opens what the arguments name, with room for `context` positions of a published model: the model, its weights, and
+    /// the context, in the precision that the model is computed in.
+    pub(crate) fn open(
+        args: &EvalArgs,
+        cx: Context,
+        context: usize,
+    ) -> anyhow::Result<(Self, Weights<'static, f32>, Context)> {
         let Some(path) = &args.model else {
             let (folder, loaded) = open(args.run.as_deref())?;
             let file = folder.read()?;
             let tokenizer = folder.tokenizer(&file)?;
             let model = build::<f32>(file.model)?;
-            let params = parameters(&*model, &loaded)?;
+            let mut cx = cx.with_precision(file.recipe.dtype.into());
+            let weights = weights(&mut cx, &*model, &loaded, args.weights.into())?;
             let subject = Subject {
                 name: folder.path().display().to_string(),
                 // Every document of the training data begins after an end-of-text.
@@ -46,38 +44,21 @@ impl Subject {
                 byte_lengths: byte_lengths(&tokenizer),
                 tokenizer,
                 model,
-                params,
-                own: None,
-                storage,
             };
-            return Ok((subject, cx.with_precision(file.recipe.dtype.into())));
+            return Ok((subject, weights, cx));
         };
         let published = Published::open(path, context)?;
         let dtype: Dtype = args.dtype.unwrap_or(DtypeArg::F32).into();
         let mut cx = cx.with_precision(dtype.into());
-        let model = published.model()?;
-        let own = match args.weights {
-            WeightForm::Trained => published.weights(&mut cx)?,
-            _ => None,
-        };
-        let params = if own.is_some() {
-            Vec::new()
-        } else {
-            let bytes = (size_of::<f32>() * model.layout().len()) as f64;
-            memory::check_generation(model.config(), bytes, (CacheType::F32, 1))?;
-            published.parameters()?
-        };
+        let weights = published.weights(&mut cx, args.weights)?;
         let subject = Subject {
             name: path.display().to_string(),
             prefix: published.tokenizer.prefix().to_vec(),
             byte_lengths: byte_lengths(&published.tokenizer),
+            model: published.model()?,
             tokenizer: published.tokenizer,
-            model,
-            params,
-            own,
-            storage,
         };
-        Ok((subject, cx))
+        Ok((subject, weights, cx))
     }
 
     /// Positions the model has room for.
@@ -85,16 +66,8 @@ impl Subject {
         self.model.config().context
     }
 
-    /// The weights that are kept as they are in the file, to be given to [`scorer`](Self::scorer).
-    pub(crate) fn weights(&mut self) -> Option<Weights<'static, f32>> {
-        self.own.take()
-    }
-
     /// What scores its tokens.
-    pub(crate) fn scorer<'a>(&'a self, cx: &mut Context, own: Option<Weights<'a, f32>>) -> Scorer<'a> {
-        let model = &*self.model;
-        let weights = own
-            .unwrap_or_else(|| Weights::pack(cx, model.config(), model.layout(), &self.params, self.storage));
-        Scorer::new(cx, model, weights)
+    pub(crate) fn scorer(&self, cx: &Context, weights: Weights<'static, f32>) -> Scorer<'_> {
+        Scorer::new(cx, &*self.model, weights)
     }
 }

@@ -94,6 +94,16 @@ fn an_adapter_is_trained_used_merged_and_resumed_with_one_result() {
     home.run(&format!("{TUNE} --lr 0.01 --steps 6 --alpha 3 --out c --resume"))
         .refused(&["c", "other settings"]);
 
+    // A first save that stops after the state: there is no adapter yet.
+    fs::create_dir_all(home.path("d/adapter_model.safetensors/full")).unwrap();
+    home.run(&format!("{TUNE} --lr 0.01 --steps 6 --out d")).refused(&["adapter_model.safetensors"]);
+    fs::remove_dir_all(home.path("d/adapter_model.safetensors")).unwrap();
+    home.run(&format!("{TUNE} --lr 0.01 --steps 6 --alpha 3 --out d --resume"))
+        .refused(&["d", "other settings"]);
+    let resumed = home.run(&format!("{TUNE} --lr 0.01 --steps 6 --out d --resume")).success();
+    assert!(resumed.stderr.contains("resumed from"), "{}", resumed.stderr);
+    assert_eq!(resumed.digest(), whole.digest());
+
     let text = |arguments: &str| {
         home.run(&format!("generate q1 --temperature 0 --tokens 12 --context 64 {arguments}"))
             .success()

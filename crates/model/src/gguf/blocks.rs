@@ -3,8 +3,8 @@
 use std::array;
 
 use half::f16;
-use selvedge_tensor::Quantized;
 use selvedge_tensor::quantized::{BLOCK, Block, Form, Parts, SuperBlock};
+use selvedge_tensor::{Context, Quantized};
 
 use super::Type;
 
@@ -80,22 +80,22 @@ pub(super) fn weights(element_type: Type, (n, k): (usize, usize), bytes: &[u8]) 
     let size = element_type.block()?;
     let row = k / size.elements * size.bytes;
     assert_eq!(bytes.len(), n * row, "bytes of {n} rows of {k} elements of {element_type}");
-    rows(element_type, k, &(0..n).map(|n| &bytes[n * row..][..row]).collect::<Vec<_>>())
+    rows(&Context::solo(), element_type, k, &(0..n).map(|n| &bytes[n * row..][..row]).collect::<Vec<_>>())
 }
 
-/// The same out of one slice a row.
+/// The same out of one slice a row, by the threads of a context.
 ///
 /// # Panics
 /// If a row is not K elements in whole blocks.
-pub(super) fn rows(element_type: Type, k: usize, rows: &[&[u8]]) -> Option<Quantized> {
+pub(super) fn rows(cx: &Context, element_type: Type, k: usize, rows: &[&[u8]]) -> Option<Quantized> {
     let (form, size) = (form(element_type)?, element_type.block()?);
     assert_eq!(k % size.elements, 0, "rows of {k} elements in blocks of {element_type}");
     let at = |n: usize, b: usize| &rows[n][b * size.bytes..][..size.bytes];
     let dim = (rows.len(), k);
     Some(if form.has_factors() {
-        Quantized::from_super_blocks(form, dim, |n, b| super_block(element_type, at(n, b)))
+        Quantized::from_super_blocks_by(cx, form, dim, |n, b| super_block(element_type, at(n, b)))
     } else {
-        Quantized::new(form, dim, |n, b| block(element_type, at(n, b)))
+        Quantized::new_by(cx, form, dim, |n, b| block(element_type, at(n, b)))
     })
 }
 

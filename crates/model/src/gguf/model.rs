@@ -1,15 +1,16 @@
 //! A GGUF file as a model: what its keys say of the shape, and its tensors as weights.
 
+mod frozen;
+mod generation;
+
 use std::path::Path;
 
-use ndarray::ArrayView2;
-use selvedge_tensor::{Context, Packed, Quantized};
+use selvedge_tensor::{Context, Quantized};
 
 use super::sources::{Source, of};
 use super::{Error, File, Tensor, blocks, scaling, settings};
-use crate::held::{Held, Numbers, Part, Weights, is_table};
 use crate::layout::{Layout, Slot};
-use crate::{Config, RopeScaling, architecture, layout};
+use crate::{Config, RopeScaling, layout};
 
 /// A model in a mapped file: GPT-2, or of the Llama family (`llama`, which Mistral and SmolLM2 are too, `qwen2`, `qwen3`).
 ///
@@ -116,59 +117,6 @@ impl Model {
         Ok(())
     }
 
-    /// All weights for generation. Those that are quantized stay so, with the bits of the file; others are packed in the
-    /// precision of the context.
-    ///
-    /// # Errors
-    /// As [`Model::load`].
-    pub fn weights(&self, cx: &mut Context) -> Result<Weights<'static, f32>, Error> {
-        let slots = self.layout.slots().iter().zip(&self.found);
-        Ok(Weights::new(slots.map(|(slot, found)| self.hold(cx, slot, found)).collect::<Result<_, _>>()?))
-    }
-
-    /// All weights for a frozen base of a fine-tuning. Those that are quantized stay so, with the bits of the file, where all
-    /// tensors of a weight are; others are f32.
-    ///
-    /// # Errors
-    /// As [`Model::load`].
-    pub fn frozen(&self) -> Result<Weights<'static, f32>, Error> {
-        let slots = self.layout.slots().iter().zip(&self.found);
-        Ok(Weights::new(slots.map(|(slot, found)| self.hold_frozen(slot, found)).collect::<Result<_, _>>()?))
-    }
-
-    fn hold_frozen(&self, slot: &Slot, found: &[Found]) -> Result<Held<'static, f32>, Error> {
-        let is_quantized = found.iter().all(|found| self.form(found).is_some());
-        if !is_quantized || !architecture::is_product(slot, self.config.tied) {
-            return Ok(Held { parts: Vec::new(), numbers: Some(Numbers::Own(self.all(found)?)) });
-        }
-        let same = |a: &Found, b: &Found| self.form(a) == self.form(b);
-        let groups = found.chunk_by(same).map(|group| Ok(Part::Quantized(self.quantized(group)?)));
-        Ok(Held { parts: groups.collect::<Result<_, Error>>()?, numbers: None })
-    }
-
-    fn hold(&self, cx: &mut Context, slot: &Slot, found: &[Found]) -> Result<Held<'static, f32>, Error> {
-        // Tokens are looked up in quantized weights as well.
-        let is_quantized_table = slot.name == "token_embedding" && self.form(&found[0]).is_some();
-        if !slot.decay || is_table(slot) && !is_quantized_table {
-            let numbers = self.all(found)?;
-            let is_product = architecture::is_product(slot, self.config.tied);
-            let parts = is_product.then(|| packed(cx, &numbers, slot.span.cols)).into_iter().collect();
-            return Ok(Held { parts, numbers: Some(Numbers::Own(numbers)) });
-        }
-        let (mut parts, mut rest) = (Vec::new(), found);
-        while let Some(first) = rest.first() {
-            let form = self.form(first);
-            let count = rest.iter().take_while(|found| self.form(found) == form).count();
-            let (group, after) = rest.split_at(count);
-            parts.push(match form {
-                Some(_) => Part::Quantized(self.quantized(group)?),
-                None => packed(cx, &self.all(group)?, slot.span.cols),
-            });
-            rest = after;
-        }
-        Ok(Held { parts, numbers: None })
-    }
-
     fn tensor(&self, found: &Found) -> Tensor<'_> {
         self.file.tensor_at(found.place)
     }
@@ -196,15 +144,21 @@ impl Model {
     }
 
     /// Tensors of one form as one weight, rows after rows.
-    fn quantized(&self, found: &[Found]) -> Result<Quantized, Error> {
+    fn quantized(&self, cx: &Context, found: &[Found]) -> Result<Quantized, Error> {
+        let (of, columns) = (self.tensor(&found[0]).element_type(), found[0].source.columns);
+        let weights = blocks::rows(cx, of, columns, &self.rows(found)?);
+        Ok(weights.expect("a type that has a form, as the caller has looked"))
+    }
+
+    /// The bytes of each row of tensors, in the order of rows here.
+    fn rows(&self, found: &[Found]) -> Result<Vec<&[u8]>, Error> {
         let mut rows = Vec::new();
         for found in found {
             let (source, tensor) = (&found.source, self.tensor(found));
             let (bytes, each) = (tensor.bytes()?, tensor.bytes()?.len() / tensor.rows());
             rows.extend((0..source.rows).map(|row| &bytes[source.row(row) * each..][..each]));
         }
-        let of = blocks::rows(self.tensor(&found[0]).element_type(), found[0].source.columns, &rows);
-        Ok(of.expect("a type that has a form, as the caller has looked"))
+        Ok(rows)
     }
 
     /// The elements of tensors, one after another.
@@ -255,10 +209,4 @@ impl Model {
             None => Ok(found),
         }
     }
-}
-
-/// Rows as one weight, packed.
-fn packed(cx: &mut Context, numbers: &[f32], columns: usize) -> Part<f32> {
-    let weight = ArrayView2::from_shape((numbers.len() / columns, columns), numbers);
-    Part::Packed(Packed::new(cx, weight.expect("whole rows").reversed_axes()))
 }

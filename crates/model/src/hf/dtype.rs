@@ -1,5 +1,7 @@
 //! Element types of weights in files, to and from f32.
 
+use selvedge_tensor::HalfType;
+
 /// How weights are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dtype {
@@ -61,6 +63,20 @@ impl Dtype {
         }
     }
 
+    /// What its elements are, if they have 16 bits.
+    pub(crate) fn half(self) -> Option<HalfType> {
+        match self {
+            Dtype::F32 => None,
+            Dtype::F16 => Some(HalfType::F16),
+            Dtype::BF16 => Some(HalfType::Bf16),
+        }
+    }
+
+    /// As [`Dtype::decode`], the bits of a type of 16 bits.
+    pub(crate) fn bits(to: &mut [u16], bytes: &[u8], columns: Option<usize>) {
+        place(to, bytes.as_chunks().0, columns, |two| u16::from_le_bytes(*two));
+    }
+
     /// The little-endian elements of `from`, rounded to nearest, ties to even; of a matrix of `columns` columns those of
     /// its transpose.
     pub(crate) fn encode(self, from: &[f32], columns: Option<usize>) -> Vec<u8> {
@@ -78,11 +94,11 @@ impl Dtype {
     }
 }
 
-fn place<const N: usize>(
-    to: &mut [f32],
+fn place<const N: usize, T>(
+    to: &mut [T],
     from: &[[u8; N]],
     columns: Option<usize>,
-    value: impl Fn(&[u8; N]) -> f32,
+    value: impl Fn(&[u8; N]) -> T,
 ) {
     match columns {
         None => to.iter_mut().zip(from).for_each(|(to, from)| *to = value(from)),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::names::{Part, parts};
+use super::names::{Part, parts, slot_parts};
 use super::{Dtype, Error, Family, Generation};
 use crate::{Activation, Arch, Config, Layout, RopeScaling, Slot};
 
@@ -35,7 +35,7 @@ pub fn save(
         let parts = parts(config, &layout);
         parts.iter().try_for_each(|part| check_range(&part.name, &params[part.range.clone()]))?;
     }
-    save_from(folder, config, dtype, generation, |slot, to| {
+    write_folder(folder.as_ref(), config, dtype, generation, |slot, to| {
         to.copy_from_slice(&params[slot.span.range()]);
         Ok(())
     })
@@ -51,9 +51,28 @@ pub fn save_from<E: From<Error>>(
     config: &Config,
     dtype: Dtype,
     generation: &Generation,
+    mut read: impl FnMut(&Slot, &mut [f32]) -> Result<(), E>,
+) -> Result<(), E> {
+    write_folder(folder.as_ref(), config, dtype, generation, |slot, to| {
+        read(slot, to)?;
+        if dtype == Dtype::F16 {
+            for part in slot_parts(config, slot) {
+                let at = part.range.start - slot.span.offset;
+                check_range(&part.name, &to[at..at + part.range.len()])?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Writes the files, with values that `read` has found to be within the type.
+fn write_folder<E: From<Error>>(
+    folder: &Path,
+    config: &Config,
+    dtype: Dtype,
+    generation: &Generation,
     read: impl FnMut(&Slot, &mut [f32]) -> Result<(), E>,
 ) -> Result<(), E> {
-    let folder = folder.as_ref();
     let layout = crate::layout(config).map_err(Error::from)?;
     let fields = fields(config, family(config)?, dtype, generation)?;
     std::fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
@@ -111,9 +130,6 @@ fn write_weights<E: From<Error>>(
         rest = after;
         for part in of_slot {
             let values = &values[part.range.start - slot.span.offset..part.range.end - slot.span.offset];
-            if dtype == Dtype::F16 {
-                check_range(&part.name, values)?;
-            }
             let columns = part.transposed.then(|| part.shape[0]);
             written(out.write_all(&dtype.encode(values, columns)))?;
         }

@@ -22,8 +22,8 @@ use crate::{Arch, Config};
 
 /// What adapters are like.
 const CONFIG: &str = "adapter_config.json";
-/// Their matrices.
-const WEIGHTS: &str = "adapter_model.safetensors";
+/// The file of their matrices.
+pub const WEIGHTS: &str = "adapter_model.safetensors";
 /// What the names of all tensors begin with.
 const PREFIX: &str = "base_model.model.";
 /// Longest `adapter_config.json`.
@@ -75,6 +75,31 @@ pub fn save(
     base: &str,
 ) -> Result<(), Error> {
     let folder = folder.as_ref();
+    fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
+    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = named(adapters.layout(), params)
+        .map(|(name, shape, values)| (format!("{PREFIX}{name}"), shape, Dtype::F32.encode(values, None)))
+        .collect();
+    let views = bytes.iter().map(|(name, shape, bytes)| {
+        let view = TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes);
+        (name.as_str(), view.expect("values of the shape"))
+    });
+    let about = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let file = safetensors::serialize(views, Some(about)).expect("tensors with names of their own");
+    replace(&folder.join(WEIGHTS), &file)?;
+    save_settings(folder, config, adapters, base)
+}
+
+/// As [`save`], without the matrices: what [`settings`] reads.
+///
+/// # Errors
+/// [`Error::Io`] of the system.
+pub fn save_settings(
+    folder: impl AsRef<Path>,
+    config: &Config,
+    adapters: &Adapters,
+    base: &str,
+) -> Result<(), Error> {
+    let folder = folder.as_ref();
     let targets: BTreeSet<&str> = adapters.modules().filter_map(last).collect();
     let settings = adapters.settings();
     let fields = json!({
@@ -93,16 +118,6 @@ pub fn save(
         "inference_mode": true,
     });
     fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
-    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = named(adapters.layout(), params)
-        .map(|(name, shape, values)| (format!("{PREFIX}{name}"), shape, Dtype::F32.encode(values, None)))
-        .collect();
-    let views = bytes.iter().map(|(name, shape, bytes)| {
-        let view = TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes);
-        (name.as_str(), view.expect("values of the shape"))
-    });
-    let about = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let file = safetensors::serialize(views, Some(about)).expect("tensors with names of their own");
-    replace(&folder.join(WEIGHTS), &file)?;
     replace(&folder.join(CONFIG), format!("{fields:#}\n").as_bytes())
 }
 
@@ -120,6 +135,14 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         let _ = fs::remove_file(&temporary);
         Error::io("write", path)(source)
     })
+}
+
+/// What the adapters in `folder` are like.
+///
+/// # Errors
+/// An error that names the file, and the field where it is damaged or asks for something that is not computed.
+pub fn settings(folder: impl AsRef<Path>) -> Result<Settings, Error> {
+    read_settings(&folder.as_ref().join(CONFIG))
 }
 
 /// The adapters in `folder`, for a model of the configuration, and their parameters.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod batch;
+mod frozen;
 mod generation;
 mod gguf;
 mod gguf_export;
@@ -13,6 +14,7 @@ mod lora;
 mod one_result;
 mod sampling;
 mod scoring;
+mod weights;
 
 use selvedge_model::{Architecture, Config, Fold, LossSum, Mode, RopeScaling, Rows, build, initialize};
 use selvedge_tensor::{Context, Real};

@@ -123,6 +123,28 @@ impl<T: Real> Packed<T> {
         self.rows
     }
 
+    /// Bytes that an operand (K, N) would take.
+    pub fn bytes_of(precision: Precision, (rows, cols): (usize, usize)) -> usize {
+        let steps = match precision {
+            Precision::F32 => <Full as Panel<T>>::steps(rows),
+            Precision::Bf16 => T::Half::steps(rows),
+        };
+        right_len(steps, cols) * size_of::<T>()
+    }
+
+    /// Column `col` of the operand as products read it: rounded where they are of bf16.
+    ///
+    /// # Panics
+    /// If there is no such column, or `to` has another length than K.
+    #[track_caller]
+    pub(crate) fn column(&self, col: usize, to: &mut [T]) {
+        assert!(col < self.cols && to.len() == self.rows, "column {col} of {}", self.cols);
+        match self.precision {
+            Precision::F32 => column::<T, Full>(&self.data, col, to),
+            Precision::Bf16 => column::<T, T::Half>(&self.data, col, to),
+        }
+    }
+
     pub(super) fn data(&self) -> &[T] {
         &self.data
     }
@@ -140,6 +162,14 @@ impl<T: Real> Hold for Packed<T> {
 
     fn kept_mut(&mut self) -> &mut dyn Move {
         &mut self.data
+    }
+}
+
+fn column<T: Real, P: Panel<T>>(data: &[T], col: usize, to: &mut [T]) {
+    let steps = P::steps(to.len());
+    let panel = P::view(data)[col / COLS * steps * COLS..].chunks_exact(COLS);
+    for (to, step) in to.chunks_mut(P::K_A_STEP).zip(panel) {
+        to.iter_mut().enumerate().for_each(|(k, to)| *to = P::number(step[col % COLS], k));
     }
 }
 

@@ -33,7 +33,7 @@ impl Pair {
     }
 
     /// The f32 of both.
-    fn values(self) -> [f32; 2] {
+    pub(super) fn values(self) -> [f32; 2] {
         [f32::from_bits(self.0 << 16), f32::from_bits(self.0 & 0xffff_0000)]
     }
 }

@@ -50,6 +50,9 @@ pub(crate) trait Panel<T: Real>: 'static {
     /// several rows has beyond the last of them becomes 0.
     fn put_rows(isa: Isa, from: Strided<'_, T>, first: usize, out: &mut [Self::Element]);
 
+    /// What an element holds for step `k` of f32.
+    fn number(element: Self::Element, k: usize) -> T;
+
     /// C = init + A·B for a row of register tiles. Shapes have been checked.
     fn tiles(
         isa: Isa,
@@ -120,6 +123,10 @@ impl<T: Real> Panel<T> for Full {
         for (row, out) in out.chunks_exact_mut(COLS).skip(first).take(from.rows()).enumerate() {
             out[..from.cols()].copy_from_slice(from.row(row));
         }
+    }
+
+    fn number(element: T, _: usize) -> T {
+        element
     }
 
     #[inline(always)]
@@ -193,6 +200,10 @@ impl Panel<f32> for Half {
             let len = pairs(from.rows()) * COLS;
             interleave_rows(isa, COLS, from, &mut out[(first + joins) / 2 * COLS..][..len], len);
         }
+    }
+
+    fn number(element: Pair, k: usize) -> f32 {
+        element.values()[k % 2]
     }
 
     #[inline(always)]
