@@ -9,8 +9,10 @@ mod gguf_model;
 mod goldens;
 mod gradients;
 mod hf;
+mod hidden;
 mod lora;
 mod one_result;
+mod published;
 mod sampling;
 mod scoring;
 
