@@ -184,3 +184,30 @@ fn a_real_model_writes_the_same_text_on_one_thread_and_on_two() {
     assert!(text.contains("Paris"), "{text}");
     assert_eq!(written(2), text);
 }
+
+#[derive(serde::Deserialize)]
+struct Prompt {
+    text: String,
+    follows: String,
+}
+
+#[test]
+fn a_real_model_writes_what_transformers_does() {
+    let home = Home::new();
+    if !smollm2(&home) {
+        return;
+    }
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/goldens/smollm2.json");
+    let prompts: Vec<Prompt> = serde_json::from_slice(&fs::read(golden).unwrap()).unwrap();
+    assert_eq!(prompts.len(), 5);
+    for Prompt { text, follows } in prompts {
+        let options =
+            "--model smollm2 --weights dequantized --temperature 0 --tokens 32 --context 512 --threads 2";
+        let mut command = home.command(["generate", &text]);
+        command.args(options.split(' '));
+        let written = Running::start(command).end().success().stdout;
+        // The last token may end within a character.
+        let whole = |text: &str| text.trim_end_matches(['\n', char::REPLACEMENT_CHARACTER]).to_owned();
+        assert_eq!(whole(&written), whole(&format!("{text}{follows}")));
+    }
+}
