@@ -103,6 +103,11 @@ fn held_out(args: &EvalArgs, isa: Isa) -> anyhow::Result<()> {
     )
 }
 
+/// How far a result may be off, for people.
+fn or_not(error: Option<f64>, places: usize) -> String {
+    error.map_or_else(|| "(no error estimate)".to_owned(), |error| format!("± {error:.places$}"))
+}
+
 /// A result for machines.
 fn print_json(line: &impl Serialize) -> anyhow::Result<()> {
     result!("{}", serde_json::to_string(line)?)
