@@ -1,7 +1,6 @@
 //! `selvedge eval`: how good a model is, by the held-out text of its run, by a text, or by questions.
 
 pub(crate) mod args;
-pub(crate) mod files;
 mod pace;
 mod perplexity;
 mod questions;

@@ -15,7 +15,7 @@ use selvedge_train::settings::Dtype;
 
 use crate::INTERRUPTED;
 use crate::args::{DtypeArg, GenerateArgs};
-use crate::memory;
+use crate::memory::{self, Caches};
 use crate::published::Published;
 use crate::run_folder::{open, parameters};
 
@@ -30,7 +30,12 @@ pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<E
         let dtype: Dtype = args.dtype.unwrap_or(DtypeArg::F32).into();
         cx = cx.with_precision(dtype.into());
         let cache = args.cache.map_or_else(|| cx.precision().into(), CacheType::from);
-        let published = Published::open_for(path, args.context as usize, (cache, count))?;
+        let caches = Caches {
+            cache_type: cache,
+            sequences: count,
+            remedy: "a shorter --context, a smaller --count, --cache q8_0",
+        };
+        let published = Published::open_for(path, args.context as usize, caches)?;
         let edges = Edges { before: published.tokenizer.prefix().to_vec(), ends: published.ends.clone() };
         return published.with_weights(&mut cx, args.weights, |cx, model, mut weights| {
             if let Some(folder) = &args.adapter {
@@ -48,7 +53,8 @@ pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<E
     let params = parameters(&*model, &loaded)?;
     cx = cx.with_precision(file.recipe.dtype.into());
     let cache = args.cache.map_or_else(|| cx.precision().into(), CacheType::from);
-    memory::check_generation(model.config(), size_of_val(&params[..]) as f64, (cache, count))?;
+    let caches = Caches { cache_type: cache, sequences: count, remedy: "a smaller --count, --cache q8_0" };
+    memory::check_generation(model.config(), size_of_val(&params[..]) as f64, caches)?;
     let weights = Weights::pack(&mut cx, model.config(), model.layout(), &params, args.weights.into());
     let mut batch = Batch::new(&*model, weights, count, cache)?;
     print_texts(args, &mut cx, &mut batch, &tokenizer, &Edges::trained(&tokenizer), how, cancel)

@@ -7,6 +7,7 @@ mod convert;
 mod eval;
 mod eval_set;
 mod fetched;
+mod file;
 mod finetune;
 mod generate;
 mod heat_map;

@@ -9,10 +9,10 @@ use selvedge_tensor::Context;
 use selvedge_train::evaluate::{Chunks, Perplexity};
 use serde::Serialize;
 
-use crate::eval::files::read_text;
 use crate::eval::pace::Pace;
 use crate::eval::subject::Subject;
 use crate::eval::{or_not, print_json, stopped};
+use crate::file::read_text;
 use crate::progress::Stage;
 use crate::say::result;
 

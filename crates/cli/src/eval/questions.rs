@@ -10,10 +10,10 @@ use selvedge_train::evaluate::{
 };
 use serde::Serialize;
 
-use crate::eval::files::read;
 use crate::eval::pace::Pace;
 use crate::eval::subject::Subject;
 use crate::eval::{or_not, print_json, stopped};
+use crate::file::read;
 use crate::say::{remark, result};
 
 /// Room for a question unless `--context` says otherwise.
@@ -69,7 +69,7 @@ pub(crate) fn choices(
     is_json: bool,
     cancel: &CancelToken,
 ) -> anyhow::Result<()> {
-    let questions = read_choices(path, &read(path)?)?;
+    let questions = read_choices(path, &read(path, u64::MAX)?)?;
     let mut found = ChoiceResult::default();
     ask(&questions, ["question", "questions"], cancel, |choices| {
         let question = question(subject, scorer, &choices.context, &choices.endings, choices.line)?;
@@ -106,7 +106,7 @@ pub(crate) fn last_word(
     is_json: bool,
     cancel: &CancelToken,
 ) -> anyhow::Result<()> {
-    let questions = read_last_words(path, &read(path)?)?;
+    let questions = read_last_words(path, &read(path, u64::MAX)?)?;
     let mut found = LastWordResult::default();
     ask(&questions, ["text", "texts"], cancel, |word| {
         let target = std::slice::from_ref(&word.target);

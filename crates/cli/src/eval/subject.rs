@@ -2,13 +2,12 @@
 
 use selvedge_model::{Architecture, Scorer, Storage, Weights, build};
 use selvedge_tensor::Context;
-use selvedge_tensor::attention::CacheType;
 use selvedge_tokenizer::Tokenizer;
 use selvedge_train::settings::Dtype;
 
 use crate::args::{DtypeArg, WeightForm};
 use crate::eval::args::EvalArgs;
-use crate::memory;
+use crate::memory::{self, Caches};
 use crate::published::Published;
 use crate::run_folder::{byte_lengths, open, parameters};
 
@@ -64,7 +63,7 @@ impl Subject {
             Vec::new()
         } else {
             let bytes = (size_of::<f32>() * model.layout().len()) as f64;
-            memory::check_generation(model.config(), bytes, (CacheType::F32, 1))?;
+            memory::check_generation(model.config(), bytes, Caches::ONE)?;
             published.parameters()?
         };
         let subject = Subject {
