@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use selvedge_model::gguf::{self, Header, Metadata};
 use selvedge_model::hf::{self, Generation, read_config};
 use selvedge_model::tensor::Context;
+use selvedge_tokenizer::chat::{ChatTemplate, Conversation, DateTime, MAX_PROMPT, Message};
 use selvedge_tokenizer::{GgufVocabulary, Tokenizer};
 
 /// A function under test.
@@ -19,7 +20,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target {
         name: "gguf_header",
         run: gguf_header,
@@ -31,6 +32,7 @@ pub const TARGETS: [Target; 7] = [
     Target { name: "tokenizer_hf", run: tokenizer_hf, seeds: &["fuzz/seeds/tokenizer_hf"] },
     Target { name: "tokenizer_file", run: tokenizer_file, seeds: &["fuzz/seeds/tokenizer_file"] },
     Target { name: "tokenizer_gguf", run: tokenizer_gguf, seeds: &["fuzz/seeds/gguf_model"] },
+    Target { name: "chat_template", run: chat_template, seeds: &["fuzz/seeds/chat_template"] },
 ];
 
 /// Text that tokenizers are tried on: words, digits, blanks, several scripts, a special token, and a broken character.
@@ -103,6 +105,43 @@ pub fn tokenizer_gguf(bytes: &[u8]) {
         && let Ok(tokenizer) = Tokenizer::from_gguf(&vocabulary)
     {
         try_tokenizer(&tokenizer);
+    }
+}
+
+/// A chat template: what is read renders a conversation, the same twice, or refuses it.
+pub fn chat_template(bytes: &[u8]) {
+    let Ok(source) = std::str::from_utf8(bytes) else { return };
+    let Ok(template) = ChatTemplate::new(source) else { return };
+    let conversation = conversation();
+    if let Ok(prompt) = template.render(&conversation) {
+        assert!(prompt.len() <= MAX_PROMPT);
+        assert_eq!(template.render(&conversation).expect("it was rendered before"), prompt);
+    }
+}
+
+/// A conversation with all that templates look for.
+pub fn conversation() -> Conversation {
+    let messages = [
+        r#"{"role": "system", "content": " Be brief. "}"#,
+        r#"{"role": "user", "content": "How warm is it in \u00c7e\u015fme?\n"}"#,
+        r#"{"role": "assistant", "content": null, "reasoning_content": "Ask.", "tool_calls": [{"type": "function", "id": "c1",
+            "function": {"name": "weather", "arguments": {"place": "\u00c7e\u015fme", "days": 1}}}]}"#,
+        r#"{"role": "tool", "tool_call_id": "c1", "content": "{\"celsius\": 31.5}"}"#,
+        r#"{"role": "assistant", "content": "<think>31.5</think>\n\nWarm. \ud83c\udf1e"}"#,
+        r#"{"role": "user", "content": [{"type": "text", "text": "And "}, {"type": "image"}, {"type": "text", "text": "here?"}]}"#,
+    ];
+    let tool = r#"{"type": "function", "function": {"name": "weather", "description": "Of a place",
+        "parameters": {"type": "object", "properties": {"place": {"type": "string"}, "days": {"type": "integer"}}}}}"#;
+    let message = |text: &str| text.parse::<Message>().expect("a message");
+    Conversation {
+        messages: messages.into_iter().map(message).collect(),
+        add_generation_prompt: true,
+        bos_token: Some("<s>".to_owned()),
+        eos_token: Some("</s>".to_owned()),
+        tools: Some(vec![tool.parse().expect("JSON")]),
+        documents: None,
+        variables: [("strict".to_owned(), "false".parse().expect("JSON"))].into(),
+        now: Some(DateTime::from_unix(1_772_719_629)),
     }
 }
 

@@ -2,11 +2,11 @@
 
 use crate::args::{Usage, names};
 use crate::{Command, cargo, corpus};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
-use std::process::{self, ExitCode};
+use std::process::{self, ExitCode, Stdio};
 
 pub(crate) const TRAIN: Command = Command {
     name: "train",
@@ -127,11 +127,26 @@ fn model(args: Vec<OsString>) -> Result<ExitCode> {
     become_it(process::Command::new(build()?).args(["model", "get"]).args(args))
 }
 
+/// The exit code of `selvedge model get` where the model cannot be had.
+const UNAVAILABLE: i32 = 69;
+
 /// Fetches the model that tests use; says what is missing where it cannot be had.
+///
+/// # Errors
+/// If what was fetched is not the model, or cannot be kept.
 pub(crate) fn fetch_model() -> Result<Option<String>> {
     let mut fetch = process::Command::new(build()?);
-    let fetched = cargo::run(fetch.args(["model", "get", "smollm2"]).current_dir(cargo::root()));
-    Ok(fetched.err().map(|error| format!("no model for the tests that use a real one: {error:#}")))
+    fetched(fetch.args(["model", "get", "smollm2"]).current_dir(cargo::root()))
+}
+
+fn fetched(fetch: &mut process::Command) -> Result<Option<String>> {
+    let status = fetch.stdin(Stdio::null()).status();
+    let status = status.with_context(|| format!("cannot run {}", cargo::shown(fetch)))?;
+    match status.code() {
+        Some(0) => Ok(None),
+        Some(UNAVAILABLE) => Ok(Some("no model for the tests that use a real one".into())),
+        _ => bail!("{} failed: {status}", cargo::shown(fetch)),
+    }
 }
 
 /// Builds the binary for release and returns its path.
@@ -161,4 +176,17 @@ fn become_it(command: &mut process::Command) -> Result<ExitCode> {
     let status = command.status().with_context(|| format!("cannot run {}", cargo::shown(command)))?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_that_cannot_be_had_is_left_out_and_a_wrong_one_a_failure() {
+        let ended = |code: &str| fetched(process::Command::new("sh").args(["-c", &format!("exit {code}")]));
+        assert_eq!(ended("0").unwrap(), None);
+        assert!(ended("69").unwrap().is_some_and(|why| why.contains("no model")));
+        assert!(ended("1").unwrap_err().to_string().contains("failed"));
+    }
 }

@@ -20,7 +20,8 @@ Runs, in this order, and stops at the first that fails:
   aarch64  cargo check of the kernels and models for 64-bit ARM, warnings denied; adds the target with rustup where it is
            missing, and says SKIPPED where it cannot be had
   tidy     cargo xtask tidy
-  model    cargo xtask model smollm2; says SKIPPED where it cannot be fetched, and the tests that need it do
+  model    cargo xtask model smollm2; says SKIPPED where it cannot be fetched, and the tests that need it do; what is fetched
+           and is another file is a failure
   test     cargo xtask test
   doc      cargo doc --workspace --no-deps, warnings denied
   loom     cargo xtask loom --mutants

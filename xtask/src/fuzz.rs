@@ -13,8 +13,8 @@ pub(crate) const COMMAND: Command = Command {
     summary: "feed what reads files with inputs that were never written",
     help: "\
 Runs the fuzz targets of the folder fuzz under libFuzzer, each for some seconds: GGUF files as headers, models and
-vocabularies, safetensors files, config.json, tokenizer.json, and this program's own tokenizer files. It begins with the
-committed seeds, and keeps what it finds out in fuzz/found; an input that breaks a target lies in fuzz/artifacts.
+vocabularies, safetensors files, config.json, tokenizer.json, this program's own tokenizer files, and chat templates. It begins
+with the committed seeds, and keeps what it finds out in fuzz/found; an input that breaks a target lies in fuzz/artifacts.
 
 Usage: cargo xtask fuzz [--seconds N] [--only TEXT]
 

@@ -20,7 +20,7 @@ use selvedge_train::settings::Dtype;
 use crate::args::{ChatArgs, DtypeArg};
 use crate::published::{ChatFormat, Published};
 use crate::say::{remark, result};
-use crate::{INTERRUPTED, signals};
+use crate::{INTERRUPTED, file, signals};
 use command::{HELP, Input as Said};
 use input::{Event, Input};
 use lines::Whole;
@@ -58,14 +58,7 @@ pub(crate) fn run(args: &ChatArgs, cancel: &CancelToken) -> anyhow::Result<ExitC
 /// The template to use: the one that was given, or the model's.
 fn template(args: &ChatArgs, format: &ChatFormat) -> anyhow::Result<ChatTemplate> {
     if let Some(path) = &args.template {
-        let cannot = || format!("cannot read {}", path.display());
-        let about = std::fs::metadata(path).with_context(cannot)?;
-        anyhow::ensure!(
-            about.is_file() && about.len() <= MAX_TEMPLATE as u64,
-            "{}: it is no file, or too long for a template",
-            cannot()
-        );
-        let text = std::fs::read_to_string(path).with_context(cannot)?;
+        let text = file::read_utf8(path, MAX_TEMPLATE as u64)?;
         return ChatTemplate::new(&text).with_context(|| format!("cannot use {}", path.display()));
     }
     let text = format.template.as_ref().with_context(|| {

@@ -1,7 +1,6 @@
 //! `selvedge eval`: how good a model is, by the held-out text of its run, by a text, or by questions.
 
 pub(crate) mod args;
-pub(crate) mod files;
 mod pace;
 mod perplexity;
 mod questions;
@@ -100,6 +99,11 @@ fn held_out(args: &EvalArgs, isa: Isa) -> anyhow::Result<()> {
         found.loss.tokens,
         found.bytes,
     )
+}
+
+/// How far a result may be off, for people.
+fn or_not(error: Option<f64>, places: usize) -> String {
+    error.map_or_else(|| "(no error estimate)".to_owned(), |error| format!("± {error:.places$}"))
 }
 
 /// A result for machines.

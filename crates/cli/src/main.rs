@@ -7,6 +7,7 @@ mod convert;
 mod eval;
 mod eval_set;
 mod fetched;
+mod file;
 mod finetune;
 mod generate;
 mod heat_map;
@@ -34,6 +35,9 @@ use crate::args::{Cli, Command};
 
 /// Exit code of a command ended by Ctrl-C: 128 plus the number of SIGINT.
 pub const INTERRUPTED: u8 = 130;
+
+/// Exit code where a model cannot be fetched: `EX_UNAVAILABLE` of BSD's `sysexits.h`.
+const UNAVAILABLE: u8 = 69;
 
 fn main() -> ExitCode {
     // First of all, so that no moment of the program is without it.
@@ -63,5 +67,5 @@ fn main() -> ExitCode {
 /// One line: what went wrong, where, and its causes.
 fn fail(error: &anyhow::Error) -> ExitCode {
     say::remark!("error: {error:#}");
-    ExitCode::FAILURE
+    if error.is::<fetched::Unavailable>() { ExitCode::from(UNAVAILABLE) } else { ExitCode::FAILURE }
 }

@@ -97,13 +97,27 @@ pub(crate) fn check_model(config: &Config) -> anyhow::Result<()> {
     }
 }
 
-/// Refuses to generate with weights of so many bytes and caches of all positions of so many sequences, if that is larger than
-/// the memory.
-pub(crate) fn check_generation(
-    config: &Config,
-    weights: f64,
-    (cache_type, sequences): (CacheType, usize),
-) -> anyhow::Result<()> {
+/// Caches that are asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caches {
+    pub(crate) cache_type: CacheType,
+    pub(crate) sequences: usize,
+    /// What the command has to make them smaller.
+    pub(crate) remedy: &'static str,
+}
+
+impl Caches {
+    /// Of one sequence in f32, where a command has `--context` alone.
+    pub(crate) const ONE: Caches = Caches {
+        cache_type: CacheType::F32,
+        sequences: 1,
+        remedy: "a shorter --context, --weights of fewer bits",
+    };
+}
+
+/// Refuses to generate with weights of so many bytes and caches of all positions, if that is larger than the memory.
+pub(crate) fn check_generation(config: &Config, weights: f64, caches: Caches) -> anyhow::Result<()> {
+    let Caches { cache_type, sequences, remedy } = caches;
     let layer =
         KvCache::<f32>::size(sequences, config.context, config.kv_heads, config.head_size(), cache_type);
     let logits = F32 * config.vocab as f64 * sequences as f64;
@@ -111,7 +125,7 @@ pub(crate) fn check_generation(
     match total().filter(|&total| weights + cache > total) {
         None => Ok(()),
         Some(total) => bail!(
-            "the model needs {:.1} GB of memory ({:.1} for weights, {:.1} for {} positions of {sequences} sequences), this machine has {:.1}: use a shorter --context, a smaller --count, --cache q8_0, --weights of fewer bits or a smaller model",
+            "the model needs {:.1} GB of memory ({:.1} for weights, {:.1} for {} positions of {sequences} sequences), this machine has {:.1}: use {remedy} or a smaller model",
             (weights + cache) / 1e9,
             weights / 1e9,
             cache / 1e9,
@@ -154,11 +168,13 @@ mod tests {
         assert!(matrices(&small) <= build::<f32>(small.clone()).unwrap().layout().parameters() as f64);
         let error = check_model(&huge).unwrap_err().to_string();
         assert!(error.contains("GB of memory"), "{error}");
-        check_generation(&small, 1e6, (CacheType::F32, 3)).unwrap();
-        let error = check_generation(&small, 1e6, (CacheType::Q8_0, 1 << 40)).unwrap_err().to_string();
+        let of = |cache_type, sequences| Caches { cache_type, sequences, remedy: "a smaller --count" };
+        check_generation(&small, 1e6, of(CacheType::F32, 3)).unwrap();
+        let error = check_generation(&small, 1e6, of(CacheType::Q8_0, 1 << 40)).unwrap_err().to_string();
         assert!(error.contains("1099511627776 sequences"), "{error}");
+        assert!(error.ends_with("use a smaller --count or a smaller model"), "{error}");
         let long = Config { context: 1 << 24, layers: 4096, ..small };
-        let error = check_generation(&long, 1e6, (CacheType::F32, 1)).unwrap_err().to_string();
+        let error = check_generation(&long, 1e6, Caches::ONE).unwrap_err().to_string();
         assert!(error.contains("16777216 positions") && error.contains("--context"), "{error}");
     }
 }

@@ -10,13 +10,13 @@ use anyhow::Context as _;
 use selvedge_model::gguf::{self, KeyError, optional};
 use selvedge_model::{Architecture, Config, Slot, Weights, build, hf};
 use selvedge_tensor::Context;
-use selvedge_tensor::attention::CacheType;
 use selvedge_tokenizer::{GgufVocabulary, Tokenizer};
 use selvedge_train::fs_atomic;
 use serde_json::Value;
 
 use crate::args::WeightForm;
-use crate::{fetched, memory};
+use crate::memory::{self, Caches};
+use crate::{fetched, file};
 pub(crate) use chat_template::{ChatFormat, file_template, folder_format};
 
 /// A published model as it lies on disk, checked.
@@ -27,7 +27,7 @@ pub(crate) struct Published {
     /// Tokens that end a text.
     pub(crate) ends: Vec<u32>,
     /// How keys and values are kept, and of how many sequences.
-    caches: (CacheType, usize),
+    caches: Caches,
 }
 
 enum Source {
@@ -39,11 +39,11 @@ impl Published {
     /// Opens a `.gguf` file, a folder with `config.json`, or a fetched model by its name, for one sequence of at most `context`
     /// positions.
     pub(crate) fn open(path: &Path, context: usize) -> anyhow::Result<Self> {
-        Self::open_for(path, context, (CacheType::F32, 1))
+        Self::open_for(path, context, Caches::ONE)
     }
 
-    /// The same for so many sequences, whose keys and values are kept as told.
-    pub(crate) fn open_for(path: &Path, context: usize, caches: (CacheType, usize)) -> anyhow::Result<Self> {
+    /// The same for so many sequences as there are caches for.
+    pub(crate) fn open_for(path: &Path, context: usize, caches: Caches) -> anyhow::Result<Self> {
         let path = &*locate(path)?;
         if path.is_dir() {
             let folder = hf::Folder::open(path)?.with_context(context);
@@ -206,11 +206,7 @@ const LONGEST: u64 = 64 << 20;
 
 /// A file that is no weights, whole.
 pub(crate) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let cannot = || format!("cannot read {}", path.display());
-    // A pipe would wait for its other end, and something huge is no tokenizer.
-    let about = std::fs::metadata(path).with_context(cannot)?;
-    anyhow::ensure!(about.is_file() && about.len() <= LONGEST, "{}: it is no file, or too long", cannot());
-    std::fs::read(path).with_context(cannot)
+    file::read(path, LONGEST)
 }
 
 /// The tokenizer of a folder: `tokenizer.json`, and which token ends a text by `tokenizer_config.json`.

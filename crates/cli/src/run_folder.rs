@@ -23,7 +23,7 @@ use selvedge_train::tokens::TokenFile;
 use selvedge_train::trainer::PARAMETERS;
 use serde::{Deserialize, Serialize};
 
-use crate::memory;
+use crate::memory::{self, Caches};
 
 /// Where runs go unless `--out` says otherwise.
 const RUNS: &str = "runs";
@@ -201,16 +201,17 @@ pub(crate) fn open(path: Option<&Path>) -> anyhow::Result<(RunFolder, Loaded)> {
     Ok((folder, loaded))
 }
 
-/// The weights of a checkpoint for generation, if the machine can hold them and the keys and values of one sequence.
+/// The weights of a checkpoint for generation, if the machine can hold them and the caches.
 pub(crate) fn weights(
     cx: &mut Context,
     model: &dyn Architecture<f32>,
     loaded: &Loaded,
     storage: Storage,
+    caches: Caches,
 ) -> anyhow::Result<Weights<'static, f32>> {
     let (config, layout) = (model.config(), model.layout());
     let bytes = Weights::<f32>::bytes_of(cx.precision(), config, layout, storage);
-    memory::check_generation(config, bytes as f64, (cx.precision().into(), 1))?;
+    memory::check_generation(config, bytes as f64, caches)?;
     let file = loaded.file(PARAMETERS)?;
     Weights::pack_from(cx, config, layout, storage, |slot, to| {
         Ok(file.copy_into(&slot.name, &slot.shape(), to)?)

@@ -14,6 +14,7 @@ use inputs::{TARGETS, Target};
 use selvedge_model::gguf::{Array, Export, Metadata, Type, Value};
 use selvedge_model::hf::{self, Dtype, Generation};
 use selvedge_model::{Config, RopeScaling, Slot, initialize, layout};
+use selvedge_tokenizer::chat::ChatTemplate;
 use selvedge_tokenizer::{Pretokenizer, Tokenizer, Trainer};
 
 /// Bytes of inputs that a target is given at most, beside the seeds.
@@ -130,6 +131,11 @@ fn valid_seeds_are_valid() {
     }
     for entry in fs::read_dir(seed("tokenizer_file")).unwrap() {
         Tokenizer::load(entry.unwrap().path()).unwrap();
+    }
+    for entry in fs::read_dir(seed("chat_template")).unwrap() {
+        let source = fs::read_to_string(entry.unwrap().path()).unwrap();
+        let prompt = ChatTemplate::new(&source).unwrap().render(&inputs::conversation()).unwrap();
+        assert!(prompt.contains("31.5"), "{prompt}");
     }
 }
 

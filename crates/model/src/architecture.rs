@@ -26,6 +26,8 @@ pub enum Mode {
     Recompute,
     /// Losses only.
     Evaluate,
+    /// Forward of one sequence; the output of each block is kept.
+    HiddenStates,
     /// Logits of some rows only, through caches.
     Generate {
         /// How many rows, at most.
@@ -45,7 +47,7 @@ impl Mode {
 
     /// Block outputs kept: each, or the two at hand.
     pub(crate) fn kept_outputs(self, layers: usize) -> usize {
-        if self.has_backward() { layers } else { layers.min(2) }
+        if self.has_backward() || self == Mode::HiddenStates { layers } else { layers.min(2) }
     }
 
     /// Rows whose norm the head reads.
@@ -53,9 +55,9 @@ impl Mode {
         if let Mode::Generate { logits } = self { rows.min(logits) } else { rows }
     }
 
-    /// Rows of logits there are at once; none where they go to the caller.
+    /// Rows of logits there are at once; none where they go to the caller, or are not computed.
     pub(crate) fn logit_rows(self, rows: usize, vocab: usize) -> usize {
-        if matches!(self, Mode::Generate { .. }) { 0 } else { logit_rows(rows, vocab) }
+        if matches!(self, Mode::Generate { .. } | Mode::HiddenStates) { 0 } else { logit_rows(rows, vocab) }
     }
 
     /// Copies of the rows that the head reads, where those are not all.
@@ -219,6 +221,17 @@ pub trait Architecture<T: Real>: Debug + Send + Sync {
         rows: Ragged<'_>,
         logits: &mut [T],
     );
+
+    /// Runs one sequence and gives L + 2 views (T, C) into its activations, which are of mode [`Mode::HiddenStates`]: the
+    /// residual stream after the embeddings, after each block, and normalized as the head reads it.
+    /// [`hidden_states`](crate::hidden_states) is the same for tokens from outside.
+    fn hidden_states<'a>(
+        &self,
+        cx: &mut Context<T>,
+        weights: &Weights<'_, T>,
+        acts: &'a mut [T],
+        tokens: &[u32],
+    ) -> Vec<ArrayView2<'a, T>>;
 }
 
 /// What fine-tuning with adapters needs of a wiring; [`Tuned`](crate::lora::Tuned) is what is used.

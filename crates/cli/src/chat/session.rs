@@ -143,7 +143,8 @@ impl<'a> Session<'a> {
         Ok(answer)
     }
 
-    /// The tokens of the conversation up to where an answer begins.
+    /// The tokens of the conversation up to where an answer begins. Templates that ask for the time are told UTC: neither the
+    /// standard library nor those that are here know the local zone.
     fn prompt(&mut self, context: usize) -> Result<Vec<u32>, Refused> {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         self.conversation.now = Some(DateTime::from_unix(now.map_or(0, |since| since.as_secs())));

@@ -9,10 +9,10 @@ use selvedge_tensor::Context;
 use selvedge_train::evaluate::{Chunks, Perplexity};
 use serde::Serialize;
 
-use crate::eval::files::read_text;
 use crate::eval::pace::Pace;
 use crate::eval::subject::Subject;
-use crate::eval::{print_json, stopped};
+use crate::eval::{or_not, print_json, stopped};
+use crate::file::read_text;
 use crate::progress::Stage;
 use crate::say::result;
 
@@ -29,9 +29,9 @@ struct Line<'a> {
     tokens: u64,
     bytes: u64,
     nll: f64,
-    nll_standard_error: f64,
+    nll_standard_error: Option<f64>,
     perplexity: f64,
-    perplexity_standard_error: f64,
+    perplexity_standard_error: Option<f64>,
     bits_per_byte: f64,
 }
 
@@ -84,11 +84,11 @@ pub(crate) fn run(
         });
     }
     result!(
-        "perplexity {:.4} ± {:.4} (loss {:.5} ± {:.5} nats a token), {:.4} bits/byte, over {} tokens of {} bytes in {} chunks of {context}",
+        "perplexity {:.4} {} (loss {:.5} {} nats a token), {:.4} bits/byte, over {} tokens of {} bytes in {} chunks of {context}",
         found.value(),
-        found.standard_error(),
+        or_not(found.standard_error(), 4),
         found.nll.mean(),
-        found.nll.standard_error(),
+        or_not(found.nll.standard_error(), 5),
         found.bits_per_byte(),
         found.nll.count(),
         found.bytes,

@@ -10,10 +10,10 @@ use selvedge_train::evaluate::{
 };
 use serde::Serialize;
 
-use crate::eval::files::read;
 use crate::eval::pace::Pace;
 use crate::eval::subject::Subject;
-use crate::eval::{print_json, stopped};
+use crate::eval::{or_not, print_json, stopped};
+use crate::file::read;
 use crate::say::{remark, result};
 
 /// Room for a question unless `--context` says otherwise.
@@ -22,7 +22,7 @@ pub(crate) const ROOM: usize = 2048;
 #[derive(Serialize)]
 struct ShareLine {
     value: f64,
-    standard_error: f64,
+    standard_error: Option<f64>,
     confidence_95: (f64, f64),
 }
 
@@ -57,7 +57,7 @@ struct LastWordLine<'a> {
     tokens: u64,
     accuracy: ShareLine,
     perplexity: f64,
-    perplexity_standard_error: f64,
+    perplexity_standard_error: Option<f64>,
 }
 
 /// Which of some endings the model holds likeliest.
@@ -69,21 +69,14 @@ pub(crate) fn choices(
     is_json: bool,
     cancel: &CancelToken,
 ) -> anyhow::Result<()> {
-    let questions = read_choices(path, &read(path)?)?;
-    let mut pace = Pace::new("question", questions.len() as u64);
+    let questions = read_choices(path, &read(path, u64::MAX)?)?;
     let mut found = ChoiceResult::default();
-    for choices in &questions {
+    ask(&questions, ["question", "questions"], cancel, |choices| {
         let question = question(subject, scorer, &choices.context, &choices.endings, choices.line)?;
         let bytes: Vec<usize> = choices.endings.iter().map(String::len).collect();
         found.add(&question, &question.answers(cx, scorer)?, &bytes, choices.label);
-        let done = found.accuracy.count;
-        pace.at(done, done, "questions", &format!("{:.1} % right", 100.0 * found.accuracy.value()), false);
-        if cancel.is_cancelled() {
-            break;
-        }
-    }
-    drop(pace);
-    stopped(found.accuracy.count as usize, questions.len(), "questions");
+        Ok(found.accuracy)
+    })?;
     say_cut(found.cut);
     if is_json {
         return print_json(&ChoicesLine {
@@ -113,23 +106,16 @@ pub(crate) fn last_word(
     is_json: bool,
     cancel: &CancelToken,
 ) -> anyhow::Result<()> {
-    let questions = read_last_words(path, &read(path)?)?;
-    let mut pace = Pace::new("text", questions.len() as u64);
+    let questions = read_last_words(path, &read(path, u64::MAX)?)?;
     let mut found = LastWordResult::default();
-    for word in &questions {
+    ask(&questions, ["text", "texts"], cancel, |word| {
         let target = std::slice::from_ref(&word.target);
         let question = question(subject, scorer, &word.context, target, word.line)?;
         for answer in question.answers(cx, scorer)? {
             found.add(&question, &answer);
         }
-        let done = found.accuracy.count;
-        pace.at(done, done, "texts", &format!("{:.1} % right", 100.0 * found.accuracy.value()), false);
-        if cancel.is_cancelled() {
-            break;
-        }
-    }
-    drop(pace);
-    stopped(found.accuracy.count as usize, questions.len(), "texts");
+        Ok(found.accuracy)
+    })?;
     say_cut(found.cut);
     if is_json {
         return print_json(&LastWordLine {
@@ -145,13 +131,35 @@ pub(crate) fn last_word(
         });
     }
     result!(
-        "accuracy {}, perplexity {:.3} ± {:.3} a word, over {} last words of {} tokens",
+        "accuracy {}, perplexity {:.3} {} a word, over {} last words of {} tokens",
         in_words(found.accuracy),
         found.perplexity(),
-        found.perplexity_error(),
+        or_not(found.perplexity_error(), 3),
         found.accuracy.count,
         found.tokens
     )
+}
+
+/// Asks questions, one after the other until it is interrupted; `each` counts one and gives how many were answered rightly so far.
+fn ask<Q>(
+    questions: &[Q],
+    [one, all]: [&'static str; 2],
+    cancel: &CancelToken,
+    mut each: impl FnMut(&Q) -> anyhow::Result<Share>,
+) -> anyhow::Result<()> {
+    let mut pace = Pace::new(one, questions.len() as u64);
+    let mut done = 0;
+    for question in questions {
+        let right = each(question)?;
+        done = right.count;
+        pace.at(done, done, all, &format!("{:.1} % right", 100.0 * right.value()), false);
+        if cancel.is_cancelled() {
+            break;
+        }
+    }
+    drop(pace);
+    stopped(done as usize, questions.len(), all);
+    Ok(())
 }
 
 /// A question in tokens.
@@ -180,9 +188,9 @@ fn joined(context: &str, answer: &str) -> String {
 fn in_words(share: Share) -> String {
     let (low, high) = share.interval();
     format!(
-        "{:.2} % ± {:.2} (95 % confidence: {:.2} to {:.2} %)",
+        "{:.2} % {} (95 % confidence: {:.2} to {:.2} %)",
         100.0 * share.value(),
-        100.0 * share.standard_error(),
+        or_not(share.standard_error().map(|error| 100.0 * error), 2),
         100.0 * low,
         100.0 * high
     )

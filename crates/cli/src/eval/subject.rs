@@ -7,6 +7,7 @@ use selvedge_train::settings::Dtype;
 
 use crate::args::DtypeArg;
 use crate::eval::args::EvalArgs;
+use crate::memory::Caches;
 use crate::published::Published;
 use crate::run_folder::{byte_lengths, open, weights};
 
@@ -36,7 +37,9 @@ impl Subject {
             let tokenizer = folder.tokenizer(&file)?;
             let model = build::<f32>(file.model)?;
             let mut cx = cx.with_precision(file.recipe.dtype.into());
-            let weights = weights(&mut cx, &*model, &loaded, args.weights.into())?;
+            let cache_type = cx.precision().into();
+            let caches = Caches { cache_type, sequences: 1, remedy: "--weights of fewer bits" };
+            let weights = weights(&mut cx, &*model, &loaded, args.weights.into(), caches)?;
             let subject = Subject {
                 name: folder.path().display().to_string(),
                 // Every document of the training data begins after an end-of-text.

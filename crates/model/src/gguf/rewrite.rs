@@ -3,12 +3,8 @@
 use std::collections::HashMap;
 use std::io::Write;
 
+use super::export::{FILE_TYPE, file_type};
 use super::{Model, TensorSpec, Type, Value, WriteError, Writer};
-
-/// The key that says what most of the tensors are.
-const FILE_TYPE: &str = "general.file_type";
-/// Its value for f32.
-const ALL_F32: u32 = 0;
 
 impl Model {
     /// Writes the file with the parameters given, laid out as by [`Model::layout`], in f32. Keys and the order of tensors
@@ -31,7 +27,7 @@ impl Model {
             }
         }
         let mut metadata = self.file().header().metadata().clone();
-        metadata.insert(FILE_TYPE, Value::U32(ALL_F32));
+        metadata.insert(FILE_TYPE, Value::U32(file_type(Type::F32)));
         let tensors = self.file().tensors().map(|tensor| TensorSpec {
             name: tensor.name().to_owned(),
             shape: tensor.shape().to_vec(),
@@ -42,9 +38,7 @@ impl Model {
             let mut values = vec![0.0; tensor.rows() * tensor.columns()];
             tensor.dequantize(&mut values).expect("a tensor that was checked when the file was opened");
             if let Some((source, rows)) = sources.get(tensor.name()) {
-                for (row, from) in rows.chunks_exact(source.columns).enumerate() {
-                    values[source.row(row) * source.columns..][..source.columns].copy_from_slice(from);
-                }
+                source.lay(rows, &mut values);
             }
             writer.put(&values)?;
         }

@@ -31,6 +31,13 @@ impl Source {
             None => row,
         }
     }
+
+    /// Puts all its rows where the file has them.
+    pub(super) fn lay(&self, rows: &[f32], to: &mut [f32]) {
+        for (row, values) in rows.chunks_exact(self.columns).enumerate() {
+            to[self.row(row) * self.columns..][..self.columns].copy_from_slice(values);
+        }
+    }
 }
 
 /// The tensors of a weight, in the order of its rows. Files of the family `llama` have pairs side by side.

@@ -102,6 +102,16 @@ impl<T: Real> Architecture<T> for Tuned<T> {
     ) {
         self.model.generate(cx, weights, acts, caches, rows, logits);
     }
+
+    fn hidden_states<'a>(
+        &self,
+        cx: &mut Context<T>,
+        weights: &Weights<'_, T>,
+        acts: &'a mut [T],
+        tokens: &[u32],
+    ) -> Vec<ArrayView2<'a, T>> {
+        self.model.hidden_states(cx, weights, acts, tokens)
+    }
 }
 
 /// Adds what adapters add to the weights they are for: W += scale·B·A. `weights` lies as the model's layout says, `params` as

@@ -3,7 +3,7 @@
 use ndarray::{ArrayView2, s};
 use selvedge_sync::{Team, chunks};
 
-use super::narrow::{Bytes, Halves, Narrow};
+use super::narrow::{Bytes, Fresh, Halves, Narrow};
 use super::{BLOCK, Segment, Shape};
 use crate::matmul::{COLS, Full, Panel};
 use crate::tile::{Panels, Strided};
@@ -211,10 +211,10 @@ impl<T: Real> KvCache<T> {
     ) {
         let (blocks, d) = (self.blocks, self.head_size);
         let heads = sequence * self.kv_heads * blocks..(sequence + 1) * self.kv_heads * blocks;
-        let (k, v) = (Strided::from(k), Strided::from(v));
+        let fresh = Fresh { blocks, d, first, k: k.into(), v: v.into() };
         match &mut self.kept {
-            Kept::Half(kept) => kept.store(cx.team(), heads, blocks, d, first, k, v),
-            Kept::Byte(kept) => kept.store(cx.team(), heads, blocks, d, first, k, v),
+            Kept::Half(kept) => kept.store(cx.team(), heads, &fresh),
+            Kept::Byte(kept) => kept.store(cx.team(), heads, &fresh),
             Kept::Wide { .. } => unreachable!("a cache of another type"),
         }
     }

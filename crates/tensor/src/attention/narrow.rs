@@ -57,6 +57,34 @@ impl<T: Real, K: Keep> Blocks<T, Full> for Narrow<'_, K> {
     }
 }
 
+/// Keys and values (T, HKV·D) that are stored from position `first` on, in so many blocks a head.
+pub(super) struct Fresh<'a, T> {
+    pub(super) blocks: usize,
+    pub(super) d: usize,
+    pub(super) first: usize,
+    pub(super) k: Strided<'a, T>,
+    pub(super) v: Strided<'a, T>,
+}
+
+impl<T: Real> Fresh<'_, T> {
+    fn is_empty(&self) -> bool {
+        self.k.rows() == 0 || self.d == 0
+    }
+
+    fn is_little(&self) -> bool {
+        is_little(self.k.rows() * self.k.cols())
+    }
+
+    /// Calls `put` for each position of a head: its block, its row in there, its key and its value.
+    fn each(&self, head: usize, mut put: impl FnMut(usize, usize, &[T], &[T])) {
+        for t in 0..self.k.rows() {
+            let (block, row) = ((self.first + t) / BLOCK, (self.first + t) % BLOCK);
+            let [k, v] = [&self.k, &self.v].map(|x| x.window(t, 1, head * self.d, self.d));
+            put(block, row, k.row(0), v.row(0));
+        }
+    }
+}
+
 /// In f16, `[block][keys, values]`.
 #[derive(Clone, Debug)]
 pub(super) struct Halves {
@@ -84,38 +112,28 @@ impl Halves {
         copy_blocks(&mut self.bits, Self::len(d), from, to, count);
     }
 
-    /// Stores positions `first..` of keys and values (T, HKV·D) into the blocks `of` a sequence, so many a head.
+    /// Stores keys and values into the blocks `of` a sequence.
     #[track_caller]
-    pub(super) fn store<T: Real>(
-        &mut self,
-        team: &Team,
-        of: Range<usize>,
-        blocks: usize,
-        d: usize,
-        first: usize,
-        k: Strided<'_, T>,
-        v: Strided<'_, T>,
-    ) {
-        let len = Self::len(d);
-        if k.rows() == 0 || d == 0 {
+    pub(super) fn store<T: Real>(&mut self, team: &Team, of: Range<usize>, fresh: &Fresh<'_, T>) {
+        let (d, len) = (fresh.d, Self::len(fresh.d));
+        if fresh.is_empty() {
             return;
         }
         let bits = &mut self.bits[of.start * len..of.end * len];
         let one = |head: usize, bits: &mut [u16]| {
-            for t in 0..k.rows() {
-                let (block, row) = ((first + t) / BLOCK, (first + t) % BLOCK);
+            fresh.each(head, |block, row, k, v| {
                 let (keys, values) = bits[block * len..][..len].split_at_mut(lens(d)[0]);
-                let [k, v] = [&k, &v].map(|x| x.window(t, 1, head * d, d));
-                for (i, (&key, &value)) in k.row(0).iter().zip(v.row(0)).enumerate() {
+                for (i, (&key, &value)) in k.iter().zip(v).enumerate() {
                     keys[key_at(d, row, i)] = f16::from_f32(key.to_f64() as f32).to_bits();
                     values[value_at(row, i)] = f16::from_f32(value.to_f64() as f32).to_bits();
                 }
-            }
+            });
         };
-        if is_little(k.rows() * k.cols()) {
-            bits.chunks_mut(blocks * len).enumerate().for_each(|(head, bits)| one(head, bits));
+        let size = fresh.blocks * len;
+        if fresh.is_little() {
+            bits.chunks_mut(size).enumerate().for_each(|(head, bits)| one(head, bits));
         } else {
-            team.parallel_parts(chunks(bits, blocks * len), one);
+            team.parallel_parts(chunks(bits, size), one);
         }
     }
 }
@@ -173,32 +191,20 @@ impl Bytes {
 
     /// As [`Halves::store`].
     #[track_caller]
-    pub(super) fn store<T: Real>(
-        &mut self,
-        team: &Team,
-        of: Range<usize>,
-        blocks: usize,
-        d: usize,
-        first: usize,
-        k: Strided<'_, T>,
-        v: Strided<'_, T>,
-    ) {
+    pub(super) fn store<T: Real>(&mut self, team: &Team, of: Range<usize>, fresh: &Fresh<'_, T>) {
         const { assert!(crate::quantized::BLOCK == COLS) };
-        let (len, scales_len) = (Halves::len(d), scales_len(d));
-        if k.rows() == 0 || d == 0 {
+        let (d, len, scales_len) = (fresh.d, Halves::len(fresh.d), scales_len(fresh.d));
+        if fresh.is_empty() {
             return;
         }
         let codes = &mut self.codes[of.start * len..of.end * len];
         let scales = &mut self.scales[of.start * 2 * scales_len..of.end * 2 * scales_len];
         let one = |head: usize, codes: &mut [i8], scales: &mut [u16]| {
-            for t in 0..k.rows() {
-                let (block, row) = ((first + t) / BLOCK, (first + t) % BLOCK);
+            fresh.each(head, |block, row, k, v| {
                 let (keys, values) = codes[block * len..][..len].split_at_mut(lens(d)[0]);
                 let scales = &mut scales[block * 2 * scales_len..][..2 * scales_len];
                 let (key_scales, value_scales) = scales.split_at_mut(scales_len);
-                let [k, v] = [&k, &v].map(|x| x.window(t, 1, head * d, d));
-                let groups = k.row(0).chunks(COLS).zip(v.row(0).chunks(COLS));
-                for (group, (k, v)) in groups.enumerate() {
+                for (group, (k, v)) in k.chunks(COLS).zip(v.chunks(COLS)).enumerate() {
                     let [k_block, v_block] = [k, v].map(rounded);
                     key_scales[row / COLS * scales_len / 2 + group * COLS + row % COLS] =
                         k_block.scale.to_bits();
@@ -208,10 +214,10 @@ impl Bytes {
                         values[value_at(row, group * COLS + i)] = code(v_block.codes[i]);
                     }
                 }
-            }
+            });
         };
-        let sizes = (blocks * len, blocks * 2 * scales_len);
-        if is_little(k.rows() * k.cols()) {
+        let sizes = (fresh.blocks * len, fresh.blocks * 2 * scales_len);
+        if fresh.is_little() {
             let parts = codes.chunks_mut(sizes.0).zip(scales.chunks_mut(sizes.1));
             parts.enumerate().for_each(|(head, (codes, scales))| one(head, codes, scales));
         } else {

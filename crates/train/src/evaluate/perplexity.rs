@@ -29,8 +29,8 @@ impl Perplexity {
     }
 
     /// Standard error of [`value`](Self::value), to the first order: that of the mean, times the perplexity.
-    pub fn standard_error(&self) -> f64 {
-        self.nll.standard_error() * self.value()
+    pub fn standard_error(&self) -> Option<f64> {
+        Some(self.nll.standard_error()? * self.value())
     }
 
     /// Bits a byte of text: comparable between tokenizers.

@@ -162,8 +162,8 @@ impl LastWordResult {
     }
 
     /// Standard error of [`perplexity`](Self::perplexity), to the first order.
-    pub fn perplexity_error(&self) -> f64 {
-        self.nll.standard_error() * self.perplexity()
+    pub fn perplexity_error(&self) -> Option<f64> {
+        Some(self.nll.standard_error()? * self.perplexity())
     }
 }
 

@@ -31,12 +31,12 @@ impl Mean {
         self.sum / self.count as f64
     }
 
-    /// Standard error of the mean: the deviation of a sample of N, divided by √N. NaN of fewer than two numbers.
-    pub fn standard_error(&self) -> f64 {
+    /// Standard error of the mean: the deviation of a sample of N, divided by √N. None of fewer than two numbers.
+    pub fn standard_error(&self) -> Option<f64> {
         let (n, mean) = (self.count as f64, self.mean());
         // Of equal numbers the difference may round to less than nothing.
         let variance = (self.squares / n - mean * mean).max(0.0);
-        (variance / (n - 1.0)).sqrt()
+        (self.count > 1).then(|| (variance / (n - 1.0)).sqrt())
     }
 }
 
@@ -61,10 +61,10 @@ impl Share {
         self.hits as f64 / self.count as f64
     }
 
-    /// Standard error of the share, as of a mean of zeros and ones.
-    pub fn standard_error(&self) -> f64 {
+    /// Standard error of the share, as of a mean of zeros and ones. None of fewer than two.
+    pub fn standard_error(&self) -> Option<f64> {
         let p = self.value();
-        (p * (1.0 - p) / (self.count as f64 - 1.0)).sqrt()
+        (self.count > 1).then(|| (p * (1.0 - p) / (self.count as f64 - 1.0)).sqrt())
     }
 
     /// The interval that holds the true share with 95 % confidence (E. B. Wilson, *Probable Inference, the Law of Succession,
@@ -90,10 +90,22 @@ mod tests {
         [2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0].into_iter().for_each(|x| mean.add(x));
         assert_eq!((mean.count(), mean.mean()), (8, 5.0));
         // A sample deviation of √(32/7), over √8.
-        assert!((mean.standard_error() - (4.0_f64 / 7.0).sqrt()).abs() < 1e-12);
+        assert!((mean.standard_error().unwrap() - (4.0_f64 / 7.0).sqrt()).abs() < 1e-12);
         let mut equal = Mean::default();
         (0..5).for_each(|_| equal.add(0.1));
-        assert!(equal.standard_error() < 1e-8);
+        assert!(equal.standard_error().unwrap() < 1e-8);
+    }
+
+    #[test]
+    fn one_has_no_error() {
+        let (mut mean, mut share) = (Mean::default(), Share::default());
+        assert_eq!((mean.standard_error(), share.standard_error()), (None, None));
+        mean.add(2.0);
+        share.add(true);
+        assert_eq!((mean.standard_error(), share.standard_error()), (None, None));
+        mean.add(4.0);
+        share.add(true);
+        assert_eq!((mean.standard_error(), share.standard_error()), (Some(1.0), Some(0.0)));
     }
 
     #[test]
@@ -102,7 +114,7 @@ mod tests {
         let (low, high) = share.interval();
         // Centre 0.31427, half 0.12323.
         assert!((low - 0.191_0).abs() < 1e-4 && (high - 0.437_5).abs() < 1e-4, "{low} {high}");
-        assert!((share.standard_error() - (0.21_f64 / 49.0).sqrt()).abs() < 1e-12);
+        assert!((share.standard_error().unwrap() - (0.21_f64 / 49.0).sqrt()).abs() < 1e-12);
         let (low, high) = Share { hits: 0, count: 10 }.interval();
         assert!(low < 1e-9 && (high - 0.2775).abs() < 1e-4, "{low} {high}");
         let (low, high) = Share { hits: 10, count: 10 }.interval();
