@@ -162,3 +162,45 @@ impl fmt::Debug for Ahead {
         f.debug_struct("Ahead").field("texts", &self.texts.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives empty masks until it is sent a token that means something else.
+    struct Planted;
+
+    impl Follow for Planted {
+        fn step(&mut self, token: Option<u32>) -> Result<Step, Error> {
+            match token {
+                Some(1) => Err(Error::Stuck),
+                Some(2) => panic!("planted"),
+                _ => Ok(Step { mask: Mask::new(vec![u32::MAX], 32), finished: false }),
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_is_told_to_whoever_asks_for_the_text() {
+        let mut ahead = Ahead::follow(vec![Planted, Planted]).unwrap();
+        ahead.accept(0, 1).unwrap();
+        ahead.accept(1, 3).unwrap();
+        ahead.mask(1).unwrap();
+        assert!(matches!(ahead.mask(0), Err(Error::Stuck)));
+        assert!(matches!(ahead.accept(0, 3), Err(Error::Failed { index: 0 })));
+        ahead.accept(1, 3).unwrap();
+        ahead.mask(1).unwrap();
+    }
+
+    #[test]
+    fn a_panic_is_an_error_of_all_texts_that_are_under_way() {
+        let mut ahead = Ahead::follow(vec![Planted, Planted]).unwrap();
+        ahead.mask(1).unwrap();
+        ahead.accept(0, 2).unwrap();
+        for _ in 0..2 {
+            let error = ahead.mask(0).unwrap_err();
+            assert!(matches!(&error, Error::Thread(panicked) if panicked.message == "planted"), "{error}");
+        }
+        assert!(matches!(ahead.accept(1, 3), Err(Error::Thread(_))));
+    }
+}

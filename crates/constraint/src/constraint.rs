@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use llguidance::api::StopReason;
 use llguidance::{TokenParser, panic_utils};
 
-use crate::error::{Error, first_line};
+use crate::error::{Error, brief};
 use crate::grammar::Grammar;
 use crate::mask::Mask;
 use crate::vocabulary::Vocabulary;
@@ -37,7 +37,7 @@ impl Constraint {
     pub fn new(vocabulary: &Vocabulary, grammar: &Grammar) -> Result<Self, Error> {
         let parser = vocabulary.factory().create_parser_from_init_default(grammar.init());
         let mut parser =
-            parser.map_err(|error| Error::Grammar { kind: grammar.kind(), reason: first_line(&error) })?;
+            parser.map_err(|error| Error::Grammar { kind: grammar.kind(), reason: brief(&error) })?;
         parser.start_without_prompt();
         let vocabulary = vocabulary.clone();
         Ok(Constraint { parser, vocabulary, mask: None, tokens: 0, finished: false, broken: None })
@@ -113,7 +113,7 @@ impl Constraint {
         }
         let parser = &mut self.parser;
         panic_utils::catch_unwind(AssertUnwindSafe(|| call(parser))).map_err(|error| {
-            let reason = first_line(&error);
+            let reason = brief(&error);
             self.broken = Some(reason.clone());
             match self.parser.stop_reason() {
                 StopReason::NoExtensionBias => Error::Stuck,

@@ -13,8 +13,6 @@ pub enum Kind {
     Regex,
     /// A list of texts, of which one is to be written.
     Choice,
-    /// Rules in the notation of Lark.
-    Lark,
 }
 
 impl fmt::Display for Kind {
@@ -23,7 +21,6 @@ impl fmt::Display for Kind {
             Kind::JsonSchema => "JSON schema",
             Kind::Regex => "regular expression",
             Kind::Choice => "list of choices",
-            Kind::Lark => "grammar",
         })
     }
 }
@@ -112,7 +109,9 @@ pub enum Error {
         vocab: usize,
     },
     /// A vocabulary from which no tree of tokens can be made.
-    #[error("no tree can be made of the vocabulary's {vocab} tokens: {reason}; is this the model's tokenizer?")]
+    #[error(
+        "no tree can be made of the vocabulary's {vocab} tokens: {reason}; is this the model's tokenizer?"
+    )]
     Vocabulary {
         /// Size of the model's vocabulary.
         vocab: usize,
@@ -125,8 +124,10 @@ pub enum Error {
         /// The token.
         token: u32,
     },
-    /// The grammar demands a byte that no token has.
-    #[error("no token of the vocabulary can go on as the grammar demands; use another grammar or tokenizer")]
+    /// The grammar demands a byte that no token has, or is of no text at all.
+    #[error(
+        "no token can come next by the grammar; does it contradict itself, or demand bytes that the vocabulary lacks?"
+    )]
     Stuck,
     /// The grammar takes too much time or memory at this place of the text.
     #[error("the grammar has become too costly after {tokens} tokens: {reason}; simplify it")]
@@ -166,7 +167,15 @@ pub enum Error {
     Thread(#[from] ThreadPanicked),
 }
 
-/// What a foreign error says to people: its first line. Behind it there may be the state of a parser.
-pub(crate) fn first_line(error: &impl fmt::Display) -> String {
-    error.to_string().lines().next().unwrap_or("no reason is known").to_owned()
+/// What a foreign error says to people: its first line, and what an error of a pattern has at its end. Elsewhere there may be
+/// the state of a parser.
+pub(crate) fn brief(error: &impl fmt::Display) -> String {
+    let text = error.to_string();
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let first = lines.next().unwrap_or("no reason is known").trim_end_matches(':');
+    let first = first.strip_prefix("panic: ").unwrap_or(first);
+    match lines.find_map(|line| line.strip_prefix("error: ")) {
+        Some(last) => format!("{first}: {last}"),
+        None => first.to_owned(),
+    }
 }

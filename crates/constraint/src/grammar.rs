@@ -1,6 +1,5 @@
 //! Grammars: what a text is to be, checked before any vocabulary is there.
 
-mod lark;
 mod regex;
 mod schema;
 
@@ -9,8 +8,9 @@ use std::panic::AssertUnwindSafe;
 
 use llguidance::api::{GrammarInit, TopLevelGrammar};
 use llguidance::panic_utils;
+use selvedge_sync::OwnedThread;
 
-use crate::error::{Error, Kind, first_line};
+use crate::error::{Error, Kind, brief};
 use crate::limits::{self, MAX_TEXT};
 
 /// The texts that may be written. A [`Constraint`](crate::Constraint) follows one of them.
@@ -40,8 +40,11 @@ impl Grammar {
     }
 
     /// Any JSON object.
-    pub fn json() -> Self {
-        Self::json_schema(r#"{"type": "object"}"#).expect("the schema of all objects is one")
+    ///
+    /// # Errors
+    /// [`Error::Spawn`].
+    pub fn json() -> Result<Self, Error> {
+        Self::json_schema(r#"{"type": "object"}"#)
     }
 
     /// Texts that a regular expression matches as a whole, in the syntax of the crate `regex`. A `^` at the beginning and a
@@ -73,27 +76,15 @@ impl Grammar {
         Self::compile(Kind::Choice, TopLevelGrammar::from_regex(&pattern.join("|")))
     }
 
-    /// Texts of context-free rules, beginning with the rule `start`, in the notation of Lark that llguidance documents. Of
-    /// directives there is `%ignore`; special tokens cannot be named.
-    ///
-    /// # Errors
-    /// [`Error::Grammar`], and those of the limits.
-    pub fn lark(text: &str) -> Result<Self, Error> {
-        checked_length(Kind::Lark, text)?;
-        lark::check(text)?;
-        Self::compile(Kind::Lark, TopLevelGrammar::from_lark(text.to_owned()))
-    }
-
     fn compile(kind: Kind, grammar: TopLevelGrammar) -> Result<Self, Error> {
         let failed = |reason: String| Error::Grammar { kind, reason };
-        let compile = AssertUnwindSafe(|| {
-            GrammarInit::Serialized(grammar).to_internal(None, limits::of_parser())
-        });
-        let (rules, lexer) = panic_utils::catch_unwind(compile).map_err(|error| failed(first_line(&error)))?;
-        // Without a vocabulary only what names its tokens is warned of.
-        if kind == Kind::Lark && let Some(warning) = lexer.render_warnings().into_iter().next() {
-            return Err(failed(warning));
-        }
+        let compile = move || {
+            let compile = || GrammarInit::Serialized(grammar).to_internal(None, limits::of_parser());
+            panic_utils::catch_unwind(AssertUnwindSafe(compile)).map_err(|error| brief(&error))
+        };
+        // Its recursion is as deep as the grammar, which the stack of the caller may not be.
+        let thread = OwnedThread::spawn_with_stack("grammar", limits::STACK, compile)?;
+        let (rules, lexer) = thread.join()?.map_err(failed)?;
         Ok(Grammar { init: GrammarInit::Internal(rules, lexer), kind })
     }
 

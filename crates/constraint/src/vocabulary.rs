@@ -4,8 +4,10 @@ use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use llguidance::toktrie::{ApproximateTokEnv, INVALID_TOKEN, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie};
 use llguidance::earley::SlicedBiasComputer;
+use llguidance::toktrie::{
+    ApproximateTokEnv, INVALID_TOKEN, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie,
+};
 use llguidance::{ParserFactory, panic_utils};
 use selvedge_tokenizer::Tokenizer;
 
@@ -38,7 +40,11 @@ impl Vocabulary {
         let mut words: Vec<Vec<u8>> = (0..rows)
             .map(|token| tokenizer.token_bytes(token).map(<[u8]>::to_vec).unwrap_or_default())
             // In the tree this byte begins the names of special tokens. It is in no text that is UTF-8.
-            .map(|bytes| if bytes.first() == Some(&TokTrie::SPECIAL_TOKEN_MARKER) { Vec::new() } else { bytes })
+            .map(
+                |bytes| {
+                    if bytes.first() == Some(&TokTrie::SPECIAL_TOKEN_MARKER) { Vec::new() } else { bytes }
+                },
+            )
             .collect();
         let specials = tokenizer.special_tokens().map(|(_, token)| token);
         for token in specials.chain(ends.iter().copied()) {
@@ -61,7 +67,7 @@ impl Vocabulary {
             Ok(factory)
         };
         let factory = panic_utils::catch_unwind(AssertUnwindSafe(build))
-            .map_err(|error| failed(crate::error::first_line(&error)))?;
+            .map_err(|error| failed(crate::error::brief(&error)))?;
         Ok(Vocabulary { factory: Arc::new(factory), size, ends: ends.into() })
     }
 
@@ -82,6 +88,9 @@ impl Vocabulary {
 
 impl fmt::Debug for Vocabulary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Vocabulary").field("size", &self.size).field("ends", &self.ends).finish_non_exhaustive()
+        f.debug_struct("Vocabulary")
+            .field("size", &self.size)
+            .field("ends", &self.ends)
+            .finish_non_exhaustive()
     }
 }

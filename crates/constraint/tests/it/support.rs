@@ -8,7 +8,8 @@ pub(crate) const ROWS: usize = 384;
 
 /// Bytes, and tokens of several, of which some begin or end within a character.
 pub(crate) fn tokenizer() -> Tokenizer {
-    let text = "{\"name\": \"Übung\", \"größe\": 12.5, \"tags\": [true, false, null]} 数字 数学 🦀🦀 yes no maybe ";
+    let text =
+        "{\"name\": \"Übung\", \"größe\": 12.5, \"tags\": [true, false, null]} 数字 数学 🦀🦀 yes no maybe ";
     let trainer = Trainer { vocab_size: 350, min_frequency: 1, ..Trainer::default() };
     trainer.train([text.repeat(3)], |_| {}).unwrap()
 }
@@ -27,7 +28,8 @@ pub(crate) fn next(state: &mut u64) -> u64 {
 pub(crate) fn draw(mask: &selvedge_constraint::Mask, tokenizer: &Tokenizer, state: &mut u64) -> u32 {
     let tokens: Vec<u32> = mask.tokens().collect();
     let closing = |&&token: &&u32| {
-        token == tokenizer.end_of_text() || matches!(tokenizer.token_bytes(token), Some(b"\"" | b"}" | b"]" | b"," | b" "))
+        token == tokenizer.end_of_text()
+            || matches!(tokenizer.token_bytes(token), Some(b"\"" | b"}" | b"]" | b"," | b" "))
     };
     let close: Vec<u32> = tokens.iter().filter(closing).copied().collect();
     let from = if !close.is_empty() && next(state).is_multiple_of(3) { &close } else { &tokens };
