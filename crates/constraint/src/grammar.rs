@@ -24,8 +24,7 @@ impl Grammar {
     /// JSON of a schema (JSON Schema, draft 2020-12 or older). Properties are written in the order of the schema. Between tokens
     /// there may be one space, or a line break and an indentation.
     ///
-    /// Understood are `type`, `properties`, `required`, `additionalProperties`, `patternProperties`, `minProperties`,
-    /// `maxProperties`, `items`, `prefixItems`, `minItems`, `maxItems`, `enum`, `const`, `anyOf`, `allOf`, `oneOf` whose options
+    /// Understood are `type`, `properties`, `required`, `additionalProperties`, `patternProperties`, `items`, `prefixItems`, `minItems`, `maxItems`, `enum`, `const`, `anyOf`, `allOf`, `oneOf` whose options
     /// exclude each other, `$ref` to a place in the schema, `minimum`, `maximum`, `exclusiveMinimum`, `exclusiveMaximum`,
     /// `multipleOf`, `minLength`, `maxLength`, `pattern` and the usual `format`s. What is not understood and would restrict the text
     /// is an error, not ignored.
