@@ -14,6 +14,7 @@ use crate::mask::Mask;
 /// What can be said of the next token of a text.
 struct Step {
     mask: Mask,
+    may_end: bool,
     finished: bool,
 }
 
@@ -26,7 +27,8 @@ trait Follow: Send + 'static {
 impl Follow for Constraint {
     fn step(&mut self, token: Option<u32>) -> Result<Step, Error> {
         token.map_or(Ok(()), |token| self.accept(token))?;
-        Ok(Step { mask: self.mask()?.clone(), finished: self.finished() })
+        let (finished, may_end) = (self.finished(), self.may_end()?);
+        Ok(Step { mask: self.mask()?.clone(), may_end, finished })
     }
 }
 
@@ -111,6 +113,22 @@ impl Ahead {
         self.known(text).map(|step| step.finished)
     }
 
+    /// Whether a text may end where it is, waiting for that if need be.
+    ///
+    /// # Errors
+    /// Those of [`Ahead::mask`].
+    pub fn may_end(&mut self, text: usize) -> Result<bool, Error> {
+        self.known(text).map(|step| step.may_end)
+    }
+
+    /// The tokens to choose from; none where a text is [finished](Self::finished).
+    ///
+    /// # Errors
+    /// Those of [`Ahead::mask`].
+    pub fn open(&mut self, text: usize) -> Result<Option<&Mask>, Error> {
+        self.known(text).map(|step| (!step.finished).then_some(&step.mask))
+    }
+
     /// Goes on with a token of the mask: has the next mask computed, and returns at once.
     ///
     /// # Errors
@@ -175,7 +193,7 @@ mod tests {
             match token {
                 Some(1) => Err(Error::Stuck),
                 Some(2) => panic!("planted"),
-                _ => Ok(Step { mask: Mask::new(vec![u32::MAX], 32), finished: false }),
+                _ => Ok(Step { mask: Mask::new(vec![u32::MAX], 32), may_end: false, finished: false }),
             }
         }
     }

@@ -67,7 +67,7 @@ impl Constraint {
     pub fn accept(&mut self, token: u32) -> Result<(), Error> {
         let ends = self.vocabulary.ends().contains(&token);
         let allowed = match (ends, self.finished) {
-            (true, finished) => finished || self.guarded(|parser| Ok(parser.is_accepting()))?,
+            (true, _) => self.may_end()?,
             (false, true) => false,
             (false, false) => {
                 (token as usize) < self.vocabulary.size()
@@ -90,6 +90,14 @@ impl Constraint {
     /// Whether the text is complete and nothing but its end can follow.
     pub fn finished(&self) -> bool {
         self.finished
+    }
+
+    /// Whether the text may end where it is.
+    ///
+    /// # Errors
+    /// [`Error::Broken`].
+    pub fn may_end(&mut self) -> Result<bool, Error> {
+        Ok(self.finished || self.guarded(|parser| Ok(parser.is_accepting()))?)
     }
 
     /// The tokens that end a text.
