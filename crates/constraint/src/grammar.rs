@@ -24,10 +24,10 @@ impl Grammar {
     /// JSON of a schema (JSON Schema, draft 2020-12 or older). Properties are written in the order of the schema. Between tokens
     /// there may be one space, or a line break and an indentation.
     ///
-    /// Understood are `type`, `properties`, `required`, `additionalProperties`, `patternProperties`, `items`, `prefixItems`, `minItems`, `maxItems`, `enum`, `const`, `anyOf`, `allOf`, `oneOf` whose options
-    /// exclude each other, `$ref` to a place in the schema, `minimum`, `maximum`, `exclusiveMinimum`, `exclusiveMaximum`,
-    /// `multipleOf`, `minLength`, `maxLength`, `pattern` and the usual `format`s. What is not understood and would restrict the text
-    /// is an error, not ignored.
+    /// Understood are `type`, `enum`, `const`, `properties`, `required`, `additionalProperties`, `patternProperties`, `items`,
+    /// `prefixItems`, `minItems`, `maxItems`, `minimum`, `maximum`, `exclusiveMinimum`, `exclusiveMaximum`, `multipleOf`,
+    /// `minLength`, `maxLength`, `pattern`, the usual `format`s, `anyOf`, `allOf`, `oneOf` whose options exclude each other, and
+    /// `$ref` to a place in the schema. What is not understood and would restrict the text is an error, not ignored.
     ///
     /// # Errors
     /// [`Error::NotJson`]; [`Error::Grammar`] for a schema that is not understood or that no JSON satisfies; those of the
@@ -83,7 +83,8 @@ impl Grammar {
         };
         // Its recursion is as deep as the grammar, which the stack of the caller may not be.
         let thread = OwnedThread::spawn_with_stack("grammar", limits::STACK, compile)?;
-        let (rules, lexer) = thread.join()?.map_err(failed)?;
+        let compiled = thread.join().map_err(|panicked| failed(panicked.message))?;
+        let (rules, lexer) = compiled.map_err(failed)?;
         Ok(Grammar { init: GrammarInit::Internal(rules, lexer), kind })
     }
 
