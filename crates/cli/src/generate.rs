@@ -231,7 +231,7 @@ fn continue_texts(
     // From here on masks are computed beside what the model computes.
     let mut masks = match grammar {
         Some(grammar) => {
-            let vocabulary = Vocabulary::new(tokenizer, batch.vocab(), &edges.ends)?;
+            let vocabulary = vocabulary(tokenizer, batch.vocab(), &edges.ends)?;
             Some(Ahead::start(vec![Constraint::new(&vocabulary, grammar)?; texts.len()])?)
         }
         None => None,
@@ -297,6 +297,16 @@ fn continue_texts(
         }
     }
     Ok(incomplete)
+}
+
+/// The tokens of a model of `rows` rows, of which those of `ends` that it has end a text.
+pub(crate) fn vocabulary(
+    tokenizer: &Tokenizer,
+    rows: usize,
+    ends: &[u32],
+) -> Result<Vocabulary, selvedge_constraint::Error> {
+    let ends: Vec<u32> = ends.iter().copied().filter(|&end| (end as usize) < rows).collect();
+    Vocabulary::new(tokenizer, rows, &ends)
 }
 
 /// The settings without the rows that no token has, which models may have, and of which there would be no text.

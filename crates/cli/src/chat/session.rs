@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use selvedge_constraint::{Ahead, Constraint, Grammar, Vocabulary};
+use selvedge_constraint::{Ahead, Constraint, Grammar};
 use selvedge_model::{Generator, Sampler, Sampling, StopStrings};
 use selvedge_sync::CancelToken;
 use selvedge_tensor::Context;
 use selvedge_tokenizer::Tokenizer;
 use selvedge_tokenizer::chat::{self, ChatTemplate, Content, Conversation, DateTime, Message};
 
-use crate::generate::without_missing;
+use crate::generate::{vocabulary, without_missing};
 
 /// Tokens of a prompt that are read before somebody looks whether to stop.
 const CHUNK: usize = 256;
@@ -102,7 +102,7 @@ impl<'a> Session<'a> {
         grammar: &Grammar,
         vocab: usize,
     ) -> Result<(), selvedge_constraint::Error> {
-        let vocabulary = Vocabulary::new(self.tokenizer, vocab, &self.ends)?;
+        let vocabulary = vocabulary(self.tokenizer, vocab, &self.ends)?;
         self.constraint = Some(Constraint::new(&vocabulary, grammar)?);
         Ok(())
     }
