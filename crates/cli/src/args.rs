@@ -1,5 +1,6 @@
 //! The command line. The same flag has the same name in every command.
 
+mod constraint;
 mod files;
 mod finetune;
 
@@ -13,6 +14,7 @@ use selvedge_train::schedule::Shape;
 use selvedge_train::settings::Dtype;
 
 use crate::eval::args::{EvalArgs, EvalSetArgs};
+pub(crate) use constraint::ConstraintArgs;
 pub(crate) use files::{ConvertArgs, FormatArg, PublishedArgs, PublishedCommand};
 pub(crate) use finetune::FinetuneArgs;
 
@@ -278,7 +280,11 @@ Examples:
   selvedge generate \"impl Drop\" -n 4                    four texts at once
   selvedge generate \"The sea is\" --model smollm2        fetched with `selvedge model get smollm2`
   selvedge generate \"The sea is\" --model SmolLM2-135M-Instruct.Q4_1.gguf
-  selvedge generate \"The sea is\" --model models/Qwen3-0.6B --dtype bf16";
+  selvedge generate \"The sea is\" --model models/Qwen3-0.6B --dtype bf16
+  selvedge generate \"A crab: \" --model smollm2 --json-schema '{\"type\": \"object\", \"properties\":
+    {\"name\": {\"type\": \"string\"}, \"legs\": {\"type\": \"integer\"}}, \"required\": [\"name\", \"legs\"]}'
+  selvedge generate \"Born in \" --model smollm2 --regex '(18|19)[0-9]{2}' --logprobs 3
+  selvedge generate \"Is water wet? \" --model smollm2 --choice yes --choice no";
 
 #[derive(Debug, Args)]
 #[command(after_help = GENERATE_EXAMPLES)]
@@ -315,6 +321,11 @@ pub(crate) struct GenerateArgs {
     /// How weights are kept: as trained, or rounded to 4 to 8 bits each, which takes less memory
     #[arg(long, value_name = "FORM", value_enum, default_value_t = WeightForm::Trained)]
     pub(crate) weights: WeightForm,
+    /// Print each token with its log-probability and those of the N likeliest, to standard error, when the text is done
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=1000))]
+    pub(crate) logprobs: Option<u32>,
+    #[command(flatten)]
+    pub(crate) constraint: ConstraintArgs,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
     #[command(flatten)]
@@ -349,6 +360,9 @@ pub(crate) struct SamplingArgs {
     /// Taken off the logit of a token as often as it has been generated
     #[arg(long, value_name = "X", default_value_t = 0.0, allow_hyphen_values = true)]
     pub(crate) frequency_penalty: f32,
+    /// Added to the logit of a token, by its id, as in 42=-1.5; -inf bans it; may be given several times
+    #[arg(long, value_name = "TOKEN=BIAS", value_parser = constraint::bias)]
+    pub(crate) logit_bias: Vec<(u32, f32)>,
     /// Text that ends the output, and is not shown; may be given several times
     #[arg(long, value_name = "TEXT")]
     pub(crate) stop: Vec<String>,
@@ -369,6 +383,7 @@ impl SamplingArgs {
             repetition_penalty: self.repetition_penalty,
             presence_penalty: self.presence_penalty,
             frequency_penalty: self.frequency_penalty,
+            logit_bias: self.logit_bias.clone(),
             seed: self.seed,
             ..Sampling::default()
         }
@@ -402,6 +417,8 @@ Examples:
   selvedge chat SmolLM2-135M-Instruct.Q4_1.gguf
   selvedge chat models/Qwen3-0.6B --system \"You are brief.\" --temperature 0
   selvedge chat model.gguf --history ~/.chat-history --context 8192
+  selvedge chat model.gguf --json-schema answer.schema.json
+  selvedge chat model.gguf --choice yes --choice no
   printf 'What is the sea?\\nAnd salt?\\n' | selvedge chat model.gguf > answers.txt
 
 A line is a message. A backslash at its end goes on to the next line, and lines between \"\"\" and \"\"\" are one message.
@@ -437,6 +454,8 @@ pub(crate) struct ChatArgs {
     /// How weights are kept: as the model has them, or rounded to 4 to 8 bits each, which takes less memory
     #[arg(long, value_name = "FORM", value_enum, default_value_t = WeightForm::Trained)]
     pub(crate) weights: WeightForm,
+    #[command(flatten)]
+    pub(crate) constraint: ConstraintArgs,
     #[command(flatten)]
     pub(crate) sampling: SamplingArgs,
     #[command(flatten)]

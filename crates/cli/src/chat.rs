@@ -34,6 +34,7 @@ pub(crate) fn run(args: &ChatArgs, cancel: &CancelToken) -> anyhow::Result<ExitC
         max_tokens: args.max_tokens as usize,
     };
     settings.sampling.validate()?;
+    let grammar = args.constraint.grammar()?;
     let isa: Isa = args.resources.isa.parse()?;
     let mut input = Input::open(args.history.as_deref())?;
     signals::exit_at_once(!input.is_terminal())?;
@@ -45,6 +46,9 @@ pub(crate) fn run(args: &ChatArgs, cancel: &CancelToken) -> anyhow::Result<ExitC
     let conversation = format.conversation()?;
     let ends = [&published.ends[..], &format.ends].concat();
     let mut session = Session::new(&published.tokenizer, &template, conversation, ends, settings);
+    if let Some(grammar) = &grammar {
+        session.constrain(grammar, published.config.vocab)?;
+    }
     session.set_system(args.system.as_deref().unwrap_or_default());
     published.with_weights(&mut cx, args.weights, |cx, model, weights| {
         let generator = &mut Generator::with_weights(cx, model, weights);
@@ -135,12 +139,13 @@ fn report(answer: &Answer, context: usize) {
     let speed = |(tokens, time): (usize, Duration)| {
         format!("{tokens} tokens, {:.1} a second", tokens as f64 / time.as_secs_f64().max(1e-9))
     };
+    let early = if answer.incomplete { ", before it was what it must be" } else { "" };
     let why = match answer.end {
         End::Turn => String::new(),
-        End::Length => "; cut off at --max-tokens".to_owned(),
+        End::Length => format!("; cut off at --max-tokens{early}"),
         End::Cancelled => "; stopped".to_owned(),
         End::Context => {
-            format!("; cut off, for the context of {context} tokens is full: /reset begins anew")
+            format!("; cut off{early}, for the context of {context} tokens is full: /reset begins anew")
         }
     };
     remark!("[read {}; wrote {}{why}]", speed(answer.read), speed(answer.written));

@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use selvedge_constraint::{Ahead, Constraint, Grammar, Vocabulary};
 use selvedge_model::lora::peft;
-use selvedge_model::{Batch, Generator, Sampler, Sampling, Sequence, StopStrings, build};
+use selvedge_model::{Batch, Choice, Generator, Sampler, Sampling, Sequence, StopStrings, build};
 use selvedge_sync::{CancelToken, Team};
 use selvedge_tensor::attention::CacheType;
 use selvedge_tensor::{Context, Isa};
@@ -15,15 +16,22 @@ use selvedge_train::settings::Dtype;
 
 use crate::INTERRUPTED;
 use crate::args::{DtypeArg, GenerateArgs};
+use crate::logprobs;
 use crate::memory::Caches;
 use crate::published::Published;
 use crate::run_folder::{open, weights};
+use crate::say::remark;
 
 pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<ExitCode> {
     let isa: Isa = args.resources.isa.parse()?;
     // Before a model is read for nothing.
-    let how = (args.sampling.settings(), StopStrings::new(args.sampling.stop.clone())?);
-    how.0.validate()?;
+    let top_logprobs = args.logprobs.map(|count| count as usize);
+    let how = How {
+        sampling: Sampling { top_logprobs, ..args.sampling.settings() },
+        stop: StopStrings::new(args.sampling.stop.clone())?,
+        grammar: args.constraint.grammar()?,
+    };
+    how.sampling.validate()?;
     let mut cx = Context::new(Team::new(args.resources.threads())?, isa);
     let count = args.count as usize;
     if let Some(path) = &args.model {
@@ -62,6 +70,14 @@ pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<E
     print_texts(args, &mut cx, &mut batch, &tokenizer, &Edges::trained(&tokenizer), how, cancel)
 }
 
+/// How a text is written.
+struct How {
+    sampling: Sampling,
+    stop: StopStrings,
+    /// What it must be.
+    grammar: Option<Grammar>,
+}
+
 /// The prompt and what follows it, to the standard output: the first text as it comes, others after it.
 fn print_texts(
     args: &GenerateArgs,
@@ -69,10 +85,10 @@ fn print_texts(
     batch: &mut Batch<'_>,
     tokenizer: &Tokenizer,
     edges: &Edges,
-    how: (Sampling, StopStrings),
+    how: How,
     cancel: &CancelToken,
 ) -> anyhow::Result<ExitCode> {
-    let (sampling, stop) = how;
+    let How { sampling, stop, grammar } = how;
     // The first is what it is alone.
     let seeds = (0..batch.capacity() as u64).map(|index| sampling.seed.wrapping_add(index));
     let samplings: Vec<_> = seeds.map(|seed| Sampling { seed, ..sampling.clone() }).collect();
@@ -90,8 +106,16 @@ fn print_texts(
     show(&args.prompt)?;
     let mut safe = String::new();
     let first = batch.add()?;
-    let of = Asked { tokenizer, edges, prompt: &args.prompt, count: args.tokens, samplings: &samplings };
-    continue_texts(cx, batch, first, &of, cancel, |index, piece| {
+    let grammar = grammar.as_ref();
+    let of =
+        Asked { tokenizer, edges, prompt: &args.prompt, count: args.tokens, samplings: &samplings, grammar };
+    let mut choices = vec![Vec::new(); samplings.len()];
+    let incomplete = continue_texts(cx, batch, first, &of, cancel, |index, piece, choice| {
+        if let Some(choice) = choice
+            && args.logprobs.is_some()
+        {
+            choices[index].push(logprobs::line(choice, tokenizer));
+        }
         safe.clear();
         let stopped = stops[index].push(piece, &mut safe).is_some();
         match index.checked_sub(1) {
@@ -110,6 +134,15 @@ fn print_texts(
         stop.finish(&mut safe);
         show(&safe)?;
         show("\n")?;
+        for line in &choices[index] {
+            remark!("{line}");
+        }
+        if incomplete.contains(&index) {
+            remark!(
+                "cut off after {} tokens, before it was what it must be: --tokens N makes more room",
+                args.tokens
+            );
+        }
     }
     Ok(if cancel.is_cancelled() { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
 }
@@ -139,6 +172,8 @@ struct Asked<'a> {
     count: usize,
     /// One a text.
     samplings: &'a [Sampling],
+    /// What every text must be.
+    grammar: Option<&'a Grammar>,
 }
 
 /// One text that is being written.
@@ -168,22 +203,24 @@ pub(crate) fn continue_text(
     mut show: impl FnMut(&str) -> anyhow::Result<ControlFlow<()>>,
 ) -> anyhow::Result<()> {
     let samplings = std::slice::from_ref(sampling);
-    let of = Asked { tokenizer, edges, prompt, count, samplings };
+    let of = Asked { tokenizer, edges, prompt, count, samplings, grammar: None };
     let (batch, sequence) = generator.as_batch();
-    continue_texts(cx, batch, sequence, &of, cancel, |_, piece| show(piece))
+    continue_texts(cx, batch, sequence, &of, cancel, |_, piece, _| show(piece))?;
+    Ok(())
 }
 
 /// The same for a text a sampling, side by side: the first in `first`, others in sequences that fork from it after the prompt.
-/// `show` is told which text a piece is of.
+/// `show` is told which text a piece is of, and of which choice it came. A text ends as well where its grammar has no more to
+/// come. Returns the texts that were cut off before they were of their grammar.
 fn continue_texts(
     cx: &mut Context,
     batch: &mut Batch<'_>,
     first: Sequence,
     asked: &Asked<'_>,
     cancel: &CancelToken,
-    mut show: impl FnMut(usize, &str) -> anyhow::Result<ControlFlow<()>>,
-) -> anyhow::Result<()> {
-    let Asked { tokenizer, edges, prompt, count, samplings } = *asked;
+    mut show: impl FnMut(usize, &str, Option<&Choice>) -> anyhow::Result<ControlFlow<()>>,
+) -> anyhow::Result<Vec<usize>> {
+    let Asked { tokenizer, edges, prompt, count, samplings, grammar } = *asked;
     let mut ids = edges.before.clone();
     ids.extend(tokenizer.encode(prompt));
     if ids.is_empty() {
@@ -200,6 +237,14 @@ fn continue_texts(
         let (decoder, ids) = (tokenizer.decoder(), ids.clone());
         texts.push(Text { sequence: first, sampler, decoder, ids, pending, ended: false });
     }
+    // From here on masks are computed beside what the model computes.
+    let mut masks = match grammar {
+        Some(grammar) => {
+            let vocabulary = vocabulary(tokenizer, batch.vocab(), &edges.ends)?;
+            Some(Ahead::start(vec![Constraint::new(&vocabulary, grammar)?; texts.len()])?)
+        }
+        None => None,
+    };
     let mut piece = String::new();
     for position in 0..count {
         if cancel.is_cancelled() || texts.iter().all(|text| text.ended) {
@@ -219,20 +264,28 @@ fn continue_texts(
         for (at, (index, text)) in live.iter_mut().enumerate() {
             let logits = logits.row(at % fed);
             let logits = logits.as_slice().context("logits lie side by side")?;
-            let token = text.sampler.sample(logits, position as u64)?.token;
-            if edges.ends.contains(&token) {
+            let choice = match masks.as_mut().map(|masks| masks.open(*index)).transpose()? {
+                Some(Some(mask)) => Some(text.sampler.sample_among(logits, mask.words(), position as u64)?),
+                Some(None) => None,
+                None => Some(text.sampler.sample(logits, position as u64)?),
+            };
+            let next = choice.as_ref().filter(|choice| !edges.ends.contains(&choice.token));
+            let Some(next) = next else {
                 text.ended = true;
                 piece.clear();
                 text.decoder.finish(&mut piece);
                 // Whether there is enough does not matter now.
-                let _ = show(*index, &piece)?;
+                let _ = show(*index, &piece, choice.as_ref())?;
                 continue;
+            };
+            if let Some(masks) = &mut masks {
+                masks.accept(*index, next.token)?;
             }
-            text.ids.push(token);
-            text.pending = vec![token];
+            text.ids.push(next.token);
+            text.pending = vec![next.token];
             piece.clear();
-            text.decoder.push(token, &mut piece)?;
-            text.ended = show(*index, &piece)?.is_break();
+            text.decoder.push(next.token, &mut piece)?;
+            text.ended = show(*index, &piece, Some(next))?.is_break();
         }
         if position == 0 {
             for text in &mut texts[1..] {
@@ -240,12 +293,29 @@ fn continue_texts(
             }
         }
     }
+    let mut incomplete = Vec::new();
     for (index, text) in texts.iter_mut().enumerate().filter(|(_, text)| !text.ended) {
         piece.clear();
         text.decoder.finish(&mut piece);
-        let _ = show(index, &piece)?;
+        let _ = show(index, &piece, None)?;
+        if let Some(masks) = &mut masks
+            && !cancel.is_cancelled()
+            && !masks.may_end(index)?
+        {
+            incomplete.push(index);
+        }
     }
-    Ok(())
+    Ok(incomplete)
+}
+
+/// The tokens of a model of `rows` rows, of which those of `ends` that it has end a text.
+pub(crate) fn vocabulary(
+    tokenizer: &Tokenizer,
+    rows: usize,
+    ends: &[u32],
+) -> Result<Vocabulary, selvedge_constraint::Error> {
+    let ends: Vec<u32> = ends.iter().copied().filter(|&end| (end as usize) < rows).collect();
+    Vocabulary::new(tokenizer, rows, &ends)
 }
 
 /// The settings without the rows that no token has, which models may have, and of which there would be no text.
@@ -257,7 +327,7 @@ pub(crate) fn without_missing(mut sampling: Sampling, tokenizer: &Tokenizer, voc
 
 #[cfg(test)]
 mod tests {
-    use selvedge_model::{Config, Storage, initialize};
+    use selvedge_model::{Config, Storage, Weights, initialize};
     use selvedge_tokenizer::Trainer;
 
     use super::*;
@@ -322,9 +392,16 @@ mod tests {
         let mut batch = Batch::new(&*model, weights, 3, CacheType::F32).unwrap();
         let first = batch.add().unwrap();
         let samplings = [4, 5, 6].map(of_seed);
-        let of = Asked { tokenizer: &tokenizer, edges: &edges, prompt, count, samplings: &samplings };
+        let of = Asked {
+            tokenizer: &tokenizer,
+            edges: &edges,
+            prompt,
+            count,
+            samplings: &samplings,
+            grammar: None,
+        };
         let mut texts = vec![String::new(); 3];
-        continue_texts(cx, &mut batch, first, &of, &never, |index, piece| {
+        continue_texts(cx, &mut batch, first, &of, &never, |index, piece, _| {
             texts[index].push_str(piece);
             Ok(ControlFlow::Continue(()))
         })

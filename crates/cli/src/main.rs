@@ -12,6 +12,7 @@ mod finetune;
 mod generate;
 mod heat_map;
 mod inspect;
+mod logprobs;
 mod memory;
 mod metrics;
 mod plot;

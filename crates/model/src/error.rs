@@ -132,6 +132,23 @@ pub enum Error {
     /// Every logit is −∞, by itself or by its bias.
     #[error("no token can be chosen: all logits are −∞; ban fewer tokens")]
     AllTokensBanned,
+    /// No token that is allowed has a logit above −∞.
+    #[error(
+        "none of the tokens that are allowed can be chosen: their logits are −∞, or there are none; allow more, or ban fewer"
+    )]
+    NoTokenAllowed,
+    /// A set of tokens of another size.
+    #[error(
+        "{found} words of allowed tokens for a vocabulary of {vocab}; there must be {words}, of 32 tokens each"
+    )]
+    MaskLength {
+        /// Words given.
+        found: usize,
+        /// Words that there must be.
+        words: usize,
+        /// Size of the vocabulary.
+        vocab: usize,
+    },
     /// A stop string without characters.
     #[error("stop string {index} is empty and would end every text at once; leave it out")]
     EmptyStopString {

@@ -3,7 +3,8 @@
 //! Stages come in the order of llama.cpp's default chain: bias, repetition penalty, frequency and presence penalties,
 //! top-k, typical, top-p, min-p, temperature, draw. So filters judge by the model's own probabilities: what is let in
 //! does not depend on the temperature, which only says how those let in share the draws. (vLLM divides by the
-//! temperature first, so that a hot draw reaches further into the tail.)
+//! temperature first, so that a hot draw reaches further into the tail.) Where only some tokens are allowed, it is as if the
+//! logits of the others were −∞ from the beginning.
 
 mod draw;
 mod filter;
@@ -118,7 +119,7 @@ impl Sampling {
     ///
     /// Where a [`Sampler`] would give an error, it is the first of the largest logits in IEEE 754's total order, or 0.
     pub fn pick(&self, logits: &[f32], position: u64) -> u32 {
-        let drawn = Draw::default().choose(self, &History::default(), logits, position);
+        let drawn = Draw::default().choose(self, &History::default(), logits, None, position);
         drawn.unwrap_or_else(|_| {
             let largest = (0_u32..).zip(logits).max_by(|(i, x), (j, y)| x.total_cmp(y).then(j.cmp(i)));
             largest.map_or(0, |(token, _)| token)

@@ -71,7 +71,39 @@ impl<T: Send + 'static> OwnedThread<T> {
         name: impl Into<String>,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Self, SpawnError> {
-        let name = name.into();
+        Self::start(name.into(), None, work)
+    }
+
+    /// The same with room for so many bytes of stack: for work that recurses as deep as an input says. Memory is taken as
+    /// the stack grows.
+    ///
+    /// ```
+    /// fn depth(of: &[u8]) -> usize {
+    ///     if of.is_empty() { 0 } else { 1 + depth(&of[1..]) }
+    /// }
+    /// let thread = selvedge_sync::OwnedThread::spawn_with_stack("deep", 64 << 20, || depth(&[0; 100_000]))?;
+    /// assert_eq!(thread.join(), Ok(100_000));
+    /// # Ok::<(), selvedge_sync::SpawnError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`SpawnError`] as of [`OwnedThread::spawn`].
+    #[track_caller]
+    pub fn spawn_with_stack(
+        name: impl Into<String>,
+        bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Self, SpawnError> {
+        Self::start(name.into(), Some(bytes), work)
+    }
+
+    #[track_caller]
+    fn start(
+        name: String,
+        stack: Option<usize>,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Self, SpawnError> {
         if name.contains('\0') {
             let source =
                 std::io::Error::new(std::io::ErrorKind::InvalidInput, "a thread name with a zero byte");
@@ -104,11 +136,26 @@ impl<T: Send + 'static> OwnedThread<T> {
                 std::mem::forget(ticket);
             }
         };
-        match Builder::new().name(name.clone()).spawn(body) {
+        match sized(Builder::new().name(name.clone()), stack).spawn(body) {
             Ok(handle) => Ok(Self { name, handle: Some(handle), desk, ended, owner: process::id() }),
             Err(source) => Err(SpawnError { name, source }),
         }
     }
+}
+
+/// A builder of threads with so much stack.
+#[cfg(not(any(loom, shuttle)))]
+fn sized(builder: Builder, stack: Option<usize>) -> Builder {
+    match stack {
+        Some(bytes) => builder.stack_size(bytes),
+        None => builder,
+    }
+}
+
+/// Threads of the model checkers have the stacks that those give them.
+#[cfg(any(loom, shuttle))]
+fn sized(builder: Builder, _: Option<usize>) -> Builder {
+    builder
 }
 
 impl<T> OwnedThread<T> {

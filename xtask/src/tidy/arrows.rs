@@ -18,6 +18,7 @@ fn allowed(package: &Package) -> Allowed {
         "selvedge-tensor-cuda" => Allowed::Only(&["selvedge-tensor"]),
         "selvedge-model" => Allowed::Only(&["selvedge-tensor"]),
         "selvedge-train" => Allowed::Only(&["selvedge-model", "selvedge-sync"]),
+        "selvedge-constraint" => Allowed::Only(&["selvedge-tokenizer", "selvedge-sync"]),
         "selvedge-serve" => Allowed::Only(&["selvedge-model", "selvedge-tokenizer", "selvedge-sync"]),
         _ if package.manifest.starts_with("benches/") => Allowed::Any,
         _ => Allowed::Only(&[]),

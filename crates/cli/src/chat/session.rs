@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use selvedge_constraint::{Ahead, Constraint, Grammar};
 use selvedge_model::{Generator, Sampler, Sampling, StopStrings};
 use selvedge_sync::CancelToken;
 use selvedge_tensor::Context;
 use selvedge_tokenizer::Tokenizer;
 use selvedge_tokenizer::chat::{self, ChatTemplate, Content, Conversation, DateTime, Message};
 
-use crate::generate::without_missing;
+use crate::generate::{vocabulary, without_missing};
 
 /// Tokens of a prompt that are read before somebody looks whether to stop.
 const CHUNK: usize = 256;
@@ -26,6 +27,8 @@ pub(super) enum Refused {
     Model(#[from] selvedge_model::Error),
     #[error(transparent)]
     Tokenizer(#[from] selvedge_tokenizer::Error),
+    #[error(transparent)]
+    Constraint(#[from] selvedge_constraint::Error),
 }
 
 /// An error with its causes.
@@ -51,6 +54,8 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) end: End,
+    /// It was cut off before it was what it must be.
+    pub(super) incomplete: bool,
     /// Tokens read for it, and the time that took.
     pub(super) read: (usize, Duration),
     /// Tokens written, and the time that took.
@@ -73,6 +78,8 @@ pub(super) struct Session<'a> {
     ends: Vec<u32>,
     /// What the generator has read.
     fed: Vec<u32>,
+    /// What every answer must be.
+    constraint: Option<Constraint>,
 }
 
 impl<'a> Session<'a> {
@@ -86,7 +93,18 @@ impl<'a> Session<'a> {
         settings: Settings,
     ) -> Self {
         ends.extend(end_of_turn(tokenizer, template, &conversation));
-        Session { tokenizer, template, conversation, settings, ends, fed: Vec::new() }
+        Session { tokenizer, template, conversation, settings, ends, fed: Vec::new(), constraint: None }
+    }
+
+    /// Has every answer be of a grammar, written by a model of `vocab` rows.
+    pub(super) fn constrain(
+        &mut self,
+        grammar: &Grammar,
+        vocab: usize,
+    ) -> Result<(), selvedge_constraint::Error> {
+        let vocabulary = vocabulary(self.tokenizer, vocab, &self.ends)?;
+        self.constraint = Some(Constraint::new(&vocabulary, grammar)?);
+        Ok(())
     }
 
     /// Begins anew; what the model was told beforehand stays.
@@ -169,6 +187,11 @@ impl<'a> Session<'a> {
             Ok(sampler) => sampler,
             Err(refused) => return Ok(Err(refused)),
         };
+        let mut masks =
+            match self.constraint.clone().map(|constraint| Ahead::start(vec![constraint])).transpose() {
+                Ok(masks) => masks,
+                Err(error) => return Ok(Err(error.into())),
+            };
         // Of what the model has read, all that is still so; one token must be read for there to be logits.
         let same = self.fed.iter().zip(prompt).take_while(|(fed, token)| fed == token).count();
         let same = same.min(prompt.len() - 1);
@@ -201,14 +224,24 @@ impl<'a> Session<'a> {
                 read = (self.fed.len() - same, started.elapsed());
                 writing = Instant::now();
             }
-            let token = match sampler.sample(generator.logits(), self.fed.len() as u64) {
-                Ok(choice) => choice.token,
-                Err(error) => return Ok(Err(error.into())),
+            let token = match choose(&mut sampler, masks.as_mut(), generator.logits(), self.fed.len() as u64)
+            {
+                Ok(Some(token)) => token,
+                Ok(None) => {
+                    end = Some(End::Turn);
+                    break;
+                }
+                Err(refused) => return Ok(Err(refused)),
             };
             answer.0 += 1;
             if self.ends.contains(&token) {
                 end = Some(End::Turn);
                 break;
+            }
+            if let Some(masks) = &mut masks
+                && let Err(error) = masks.accept(0, token)
+            {
+                return Ok(Err(error.into()));
             }
             text.clear();
             safe.clear();
@@ -239,7 +272,15 @@ impl<'a> Session<'a> {
         written.push_str(&safe);
         show(&safe)?;
         answer.1 = writing.elapsed();
-        Ok(Ok(Answer { end: end.unwrap_or(End::Turn), read, written: answer }))
+        let end = end.unwrap_or(End::Turn);
+        let incomplete = match &mut masks {
+            Some(masks) if matches!(end, End::Length | End::Context) => match masks.may_end(0) {
+                Ok(complete) => !complete,
+                Err(error) => return Ok(Err(error.into())),
+            },
+            _ => false,
+        };
+        Ok(Ok(Answer { end, incomplete, read, written: answer }))
     }
 
     fn feed(
@@ -259,6 +300,21 @@ impl<'a> Session<'a> {
         sampler.prompt(prompt)?;
         Ok(sampler)
     }
+}
+
+/// The next token; none where what must be written is written.
+fn choose(
+    sampler: &mut Sampler,
+    masks: Option<&mut Ahead>,
+    logits: &[f32],
+    position: u64,
+) -> Result<Option<u32>, Refused> {
+    let choice = match masks.map(|masks| masks.open(0)).transpose()? {
+        Some(Some(mask)) => sampler.sample_among(logits, mask.words(), position)?,
+        Some(None) => return Ok(None),
+        None => sampler.sample(logits, position)?,
+    };
+    Ok(Some(choice.token))
 }
 
 /// The special token that a template puts behind an answer.

@@ -5,6 +5,7 @@
 mod bad_input;
 mod bad_run;
 mod chat;
+mod constrain;
 mod disk;
 mod evaluate;
 mod files;

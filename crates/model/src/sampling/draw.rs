@@ -9,6 +9,15 @@ use crate::{CounterRng, Error};
 /// The stream of draws, apart from those of initialization.
 const STREAM: u64 = 0x5A3C;
 
+/// The places of the bits that are set, lowest first.
+fn ones(words: &[u32]) -> impl Iterator<Item = u32> {
+    (0_u32..).zip(words).flat_map(|(word, &bits)| {
+        let rest = |&bits: &u32| Some(bits & bits.wrapping_sub(1)).filter(|&bits| bits != 0);
+        std::iter::successors(Some(bits).filter(|&bits| bits != 0), rest)
+            .map(move |bits| 32 * word + bits.trailing_zeros())
+    })
+}
+
 /// Working memory, used again by each choice.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Draw {
@@ -18,15 +27,17 @@ pub(super) struct Draw {
 }
 
 impl Draw {
-    /// The token chosen from `logits` (V) for the position `position`. A bias for a token outside V has no effect.
+    /// The token chosen from `logits` (V) for the position `position`, among those of `allowed`, a bit each as
+    /// [`Sampler::sample_among`](super::Sampler::sample_among) has them. A bias for a token outside V has no effect.
     ///
     /// # Errors
-    /// [`Error::Logit`] and [`Error::AllTokensBanned`].
+    /// [`Error::Logit`], [`Error::AllTokensBanned`], and [`Error::NoTokenAllowed`] instead where not all are allowed.
     pub(super) fn choose(
         &mut self,
         settings: &Sampling,
         history: &History,
         logits: &[f32],
+        allowed: Option<&[u32]>,
         position: u64,
     ) -> Result<u32, Error> {
         if let Some((token, &value)) = (0..).zip(logits).find(|(_, x)| x.is_nan() || **x == f32::INFINITY) {
@@ -42,13 +53,23 @@ impl Draw {
         }
         history.penalize(settings, &mut self.scores);
         self.candidates.clear();
-        let possible = (0..).zip(&self.scores).filter(|(_, score)| score.is_finite());
-        self.candidates.extend(possible.map(|(id, &score)| Candidate { id, score, weight: 0.0 }));
+        let scores = &self.scores;
+        let possible = |id: u32| {
+            let score = scores.get(id as usize).copied().filter(|score| score.is_finite())?;
+            Some(Candidate { id, score, weight: 0.0 })
+        };
+        // What is not among them is as if its score were −∞.
+        match allowed {
+            None => self.candidates.extend((0..scores.len() as u32).filter_map(possible)),
+            Some(words) => self.candidates.extend(ones(words).filter_map(possible)),
+        }
         let likeliest = self.candidates.iter().copied().reduce(|best, c| {
             // The first of equals stays.
             if c.score.total_cmp(&best.score).is_gt() { c } else { best }
         });
-        let Some(likeliest) = likeliest else { return Err(Error::AllTokensBanned) };
+        let Some(likeliest) = likeliest else {
+            return Err(if allowed.is_some() { Error::NoTokenAllowed } else { Error::AllTokensBanned });
+        };
         if settings.temperature <= 0.0 {
             return Ok(likeliest.id);
         }

@@ -99,10 +99,32 @@ impl Sampler {
     /// [`Error::LogitsLength`], [`Error::Logit`] for a logit that is NaN or +∞, [`Error::AllTokensBanned`] if all are −∞;
     /// nothing is appended then.
     pub fn sample(&mut self, logits: &[f32], position: u64) -> Result<Choice, Error> {
+        self.choose(logits, None, position)
+    }
+
+    /// The same among the tokens of a set, as if the logits of all others were −∞, but for log-probabilities, which stay those
+    /// of the logits as given.
+    ///
+    /// `allowed` has a bit for each token: token t is bit t % 32, from the least significant on, of word t / 32. There are
+    /// ⌈V / 32⌉ words; bits at V and beyond mean nothing. The cost of a set is O(V / 32) and what is done with its tokens.
+    ///
+    /// # Errors
+    /// [`Error::MaskLength`], [`Error::NoTokenAllowed`] if all tokens of the set have logits of −∞ or there are none, and
+    /// [`Error::LogitsLength`] and [`Error::Logit`] as of [`Sampler::sample`], for tokens outside the set too: they tell of
+    /// damage. Nothing is appended then.
+    pub fn sample_among(&mut self, logits: &[f32], allowed: &[u32], position: u64) -> Result<Choice, Error> {
+        let words = self.vocab.div_ceil(32);
+        if allowed.len() != words {
+            return Err(Error::MaskLength { found: allowed.len(), words, vocab: self.vocab });
+        }
+        self.choose(logits, Some(allowed), position)
+    }
+
+    fn choose(&mut self, logits: &[f32], allowed: Option<&[u32]>, position: u64) -> Result<Choice, Error> {
         if logits.len() != self.vocab {
             return Err(Error::LogitsLength { found: logits.len(), vocab: self.vocab });
         }
-        let token = self.draw.choose(&self.settings, &self.history, logits, position)?;
+        let token = self.draw.choose(&self.settings, &self.history, logits, allowed, position)?;
         self.history.push(token, true);
         let Some(count) = self.settings.top_logprobs else {
             return Ok(Choice { token, logprob: None, top: Vec::new() });

@@ -94,6 +94,85 @@ proptest! {
     }
 }
 
+/// Settings, some of each stage on and some off.
+fn settings() -> impl Strategy<Value = Sampling> {
+    fn or_off(off: f32, on: std::ops::Range<f32>) -> impl Strategy<Value = f32> {
+        prop_oneof![Just(off), on]
+    }
+    (
+        (or_off(0.0, 0.1..3.0), prop_oneof![Just(0_usize), 1_usize..40], or_off(1.0, 0.1..1.0)),
+        (or_off(1.0, 0.1..1.0), or_off(0.0, 0.01..0.9), or_off(1.0, 0.6..1.6)),
+        (or_off(0.0, -1.0..1.0), or_off(0.0, -1.0..1.0), any::<u64>()),
+        prop::collection::vec((0_u32..70, prop_oneof![Just(f32::NEG_INFINITY), -3.0_f32..3.0]), 0..4),
+    )
+        .prop_map(|(first, second, third, logit_bias)| Sampling {
+            temperature: first.0,
+            top_k: first.1,
+            typical: first.2,
+            top_p: second.0,
+            min_p: second.1,
+            repetition_penalty: second.2,
+            presence_penalty: third.0,
+            frequency_penalty: third.1,
+            seed: third.2,
+            logit_bias,
+            top_logprobs: Some(3),
+            ..Sampling::default()
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn a_set_of_tokens_is_as_if_the_logits_of_others_were_not_there(
+        settings in settings(),
+        logits in prop::collection::vec(prop_oneof![8 => -6.0_f32..6.0, 1 => Just(f32::NEG_INFINITY)], 70),
+        // The last word has bits beyond the vocabulary.
+        allowed in prop::array::uniform3(prop_oneof![any::<u32>(), any::<u32>().prop_map(|bits| bits & bits >> 3 & bits >> 7), Just(0)]),
+    ) {
+        let inside = |token: u32| allowed[token as usize / 32] >> (token % 32) & 1 == 1;
+        let masked: Vec<f32> =
+            (0..).zip(&logits).map(|(token, &x)| if inside(token) { x } else { f32::NEG_INFINITY }).collect();
+        let mut among = Sampler::new(settings.clone(), 70).unwrap();
+        let (mut alone, mut raw) = (among.clone(), Sampler::new(settings, 70).unwrap());
+        among.prompt(&[5, 64, 5]).unwrap();
+        alone.prompt(&[5, 64, 5]).unwrap();
+        for position in 0..8 {
+            match (among.sample_among(&logits, &allowed, position), alone.sample(&masked, position)) {
+                (Ok(choice), Ok(want)) => {
+                    prop_assert!(inside(choice.token));
+                    prop_assert_eq!(choice.token, want.token);
+                    // The model's own opinion is told, not that of what was left of it.
+                    if let Ok(free) = raw.sample(&logits, position) {
+                        prop_assert_eq!(&choice.top, &free.top);
+                    }
+                    let want = log_softmax(&logits)[choice.token as usize];
+                    prop_assert!((f64::from(choice.logprob.unwrap()) - want).abs() < 1e-5);
+                }
+                (Err(Error::NoTokenAllowed), Err(Error::AllTokensBanned)) => break,
+                (got, want) => prop_assert!(false, "{:?} and {:?}", got, want),
+            }
+        }
+    }
+}
+
+#[test]
+fn sets_of_another_size_are_refused() {
+    let mut sampler = Sampler::new(Sampling::default(), 33).unwrap();
+    for found in [0, 1, 3] {
+        let error = sampler.sample_among(&[0.0; 33], &vec![1; found], 0).unwrap_err();
+        assert!(matches!(error, Error::MaskLength { words: 2, vocab: 33, .. }), "{error}");
+    }
+    // Token 33 there is not.
+    let error = sampler.sample_among(&[0.0; 33], &[0, 0b10], 0).unwrap_err();
+    assert!(matches!(error, Error::NoTokenAllowed), "{error}");
+    assert_eq!(sampler.sample_among(&[0.0; 33], &[0, 0b11], 0).unwrap().token, 32);
+    let mut logits = [0.0; 33];
+    logits[7] = f32::NAN;
+    assert!(matches!(sampler.sample_among(&logits, &[1, 0], 0), Err(Error::Logit { token: 7, .. })));
+}
+
 /// Σ (seen − expected)² / expected, over tokens of some probability; the others must not occur.
 fn chi_square(settings: &Sampling, logits: &[f32], expected: &[f64]) -> f64 {
     const DRAWS: u64 = 20_000;

@@ -1,0 +1,187 @@
+//! JSON schemas: their text, and what would make them costly.
+//!
+//! Most of what a schema may cost is bounded where it is compiled. Here is what is not: numbers whose arithmetic overflows, and
+//! patterns that must hold at once. What follows a place of a text that n patterns share is a product of n factors, each as
+//! large as its pattern has alternatives.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Number, Value, json};
+
+use crate::error::{Error, Kind};
+use crate::limits::{
+    MAX_DEPTH, MAX_FACTORS, MAX_NUMBER, MAX_PATTERN_PROPERTIES, MAX_PATTERN_PROPERTY, MAX_REFERENCES,
+};
+
+/// What may stand between tokens of JSON. Unbounded, a model of little use may write blanks for ever.
+const BLANKS: &str = r" |\n[ \t]{0,32}";
+/// Keywords that put a schema in the place of another, or beside it.
+const APPLICATORS: [&str; 4] = ["allOf", "anyOf", "oneOf", "$ref"];
+/// Keywords beside which an applicator is alone.
+const NO_RESTRICTION: [&str; 12] = [
+    "$comment",
+    "$defs",
+    "$id",
+    "$schema",
+    "default",
+    "definitions",
+    "description",
+    "examples",
+    "readOnly",
+    "title",
+    "type",
+    "writeOnly",
+];
+
+/// The schema with our options in it.
+pub(super) fn parse(text: &str) -> Result<Value, Error> {
+    let schema: Value = serde_json::from_str(text).map_err(|error| {
+        let reason = error.to_string();
+        // The place is told apart.
+        let reason = reason.rsplit_once(" at line ").map_or(&*reason, |(reason, _)| reason).to_owned();
+        Error::NotJson { line: error.line(), column: error.column(), reason }
+    })?;
+    let mut survey = Survey::default();
+    survey.walk(&schema, None, MAX_DEPTH)?;
+    survey.check()?;
+    let mut fields = match schema {
+        Value::Object(fields) => fields,
+        Value::Bool(true) => Map::new(),
+        Value::Bool(false) => return Err(unusable("`false` is satisfied by no JSON".to_owned())),
+        _ => return Err(unusable("it is neither an object nor a boolean".to_owned())),
+    };
+    fields.insert("x-guidance".to_owned(), json!({ "whitespace_pattern": BLANKS }));
+    Ok(Value::Object(fields))
+}
+
+fn unusable(reason: String) -> Error {
+    Error::Grammar { kind: Kind::JsonSchema, reason }
+}
+
+/// Patterns and formats, each once, with an estimate of their alternatives.
+type Factors<'a> = BTreeMap<&'a str, u64>;
+
+/// What was met on the way through a schema.
+#[derive(Default)]
+struct Survey<'a> {
+    /// Where references lead to.
+    references: BTreeSet<&'a str>,
+    /// Patterns of names.
+    names: BTreeSet<&'a str>,
+    /// Patterns of texts by the name of the property that they are below; by none, they may be of any.
+    factors: BTreeMap<Option<&'a str>, Factors<'a>>,
+    /// Whether several schemas must hold at once anywhere.
+    conjunction: bool,
+}
+
+impl<'a> Survey<'a> {
+    fn walk(&mut self, value: &'a Value, property: Option<&'a str>, depth: usize) -> Result<(), Error> {
+        match value {
+            Value::Array(_) | Value::Object(_) if depth == 0 => {
+                Err(Error::TooDeep { kind: Kind::JsonSchema, limit: MAX_DEPTH })
+            }
+            Value::Array(items) => items.iter().try_for_each(|item| self.walk(item, property, depth - 1)),
+            Value::Object(fields) => self.object(fields, property, depth),
+            Value::Number(number) => in_range(number),
+            _ => Ok(()),
+        }
+    }
+
+    fn object(
+        &mut self,
+        fields: &'a Map<String, Value>,
+        property: Option<&'a str>,
+        depth: usize,
+    ) -> Result<(), Error> {
+        if let Some(Value::String(target)) = fields.get("$ref") {
+            self.references.insert(target);
+        }
+        if let Some(Value::Number(number)) = fields.get("multipleOf") {
+            let digits = number.to_string();
+            if digits.len() > 7 || digits.contains(['e', 'E']) {
+                return Err(unusable(format!("multipleOf {digits} has too many digits: 6 are understood")));
+            }
+        }
+        let mut here = Factors::new();
+        if let Some(Value::String(pattern)) = fields.get("pattern") {
+            here.insert(pattern, pattern.len() as u64 + 16);
+        }
+        if let Some(Value::String(format)) = fields.get("format") {
+            here.insert(format, 8);
+        }
+        at_once([&here])?;
+        self.factors.entry(property).or_default().extend(here);
+        let applied = APPLICATORS.iter().filter(|keyword| fields.contains_key(**keyword)).count();
+        let beside = fields.keys().any(|keyword| {
+            !APPLICATORS.contains(&keyword.as_str()) && !NO_RESTRICTION.contains(&keyword.as_str())
+        });
+        let several = fields.get("allOf").and_then(Value::as_array).is_some_and(|all| all.len() > 1);
+        self.conjunction |= several || applied > 1 || (applied == 1 && beside);
+        for (keyword, field) in fields {
+            match (keyword.as_str(), field) {
+                ("properties", Value::Object(properties)) => {
+                    for (name, schema) in properties {
+                        self.walk(schema, Some(name), depth - 1)?;
+                    }
+                }
+                ("patternProperties", Value::Object(properties)) => {
+                    for (name, schema) in properties {
+                        self.names.insert(name);
+                        self.walk(schema, None, depth - 1)?;
+                    }
+                }
+                ("additionalProperties" | "$defs" | "definitions", _) => self.walk(field, None, depth - 1)?,
+                _ => self.walk(field, property, depth - 1)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What is too much in all.
+    fn check(&self) -> Result<(), Error> {
+        let kind = Kind::JsonSchema;
+        if self.references.len() > MAX_REFERENCES {
+            return Err(Error::TooManyNames { kind, names: "places for `$ref`", limit: MAX_REFERENCES });
+        }
+        if self.names.len() > MAX_PATTERN_PROPERTIES {
+            let limit = MAX_PATTERN_PROPERTIES;
+            return Err(Error::TooManyNames { kind, names: "patterns in `patternProperties`", limit });
+        }
+        if let Some(name) = self.names.iter().find(|name| name.len() > MAX_PATTERN_PROPERTY) {
+            let reason = format!(
+                "a pattern of names has {} bytes, and at most {MAX_PATTERN_PROPERTY} are taken",
+                name.len()
+            );
+            return Err(unusable(reason));
+        }
+        if self.conjunction {
+            let (none, anywhere) = (Factors::new(), self.factors.get(&None));
+            for factors in self.factors.values() {
+                at_once([factors, anywhere.unwrap_or(&none)])?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Refuses patterns of too many alternatives that may have to hold at once.
+fn at_once<const N: usize>(sets: [&Factors<'_>; N]) -> Result<(), Error> {
+    let all: Factors<'_> = sets.into_iter().flatten().map(|(&pattern, &factor)| (pattern, factor)).collect();
+    let product = all.values().fold(1_u64, |product, &factor| product.saturating_mul(factor));
+    if all.len() > 1 && product > MAX_FACTORS {
+        let reason = format!(
+            "{} patterns or formats may have to hold at once, too costly: let fewer meet, in `allOf` and beside `$ref` or `anyOf`",
+            all.len()
+        );
+        return Err(unusable(reason));
+    }
+    Ok(())
+}
+
+/// Refuses numbers that are computed with in integers that they overflow.
+fn in_range(number: &Number) -> Result<(), Error> {
+    match number.as_f64() {
+        Some(x) if x.abs() <= MAX_NUMBER => Ok(()),
+        _ => Err(unusable(format!("the number {number} is beyond ±10¹⁵"))),
+    }
+}

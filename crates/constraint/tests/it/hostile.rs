@@ -1,0 +1,149 @@
+//! Grammars that are made to be costly: an error, or a text all the same, in bounded time. The test runner ends a test that
+//! takes minutes, and one that overflows its stack.
+
+use std::fmt::Display;
+
+use selvedge_constraint::{Error, Grammar};
+
+use crate::support::{tokenizer, vocabulary, write};
+
+fn list<T: Display>(count: usize, item: impl Fn(usize) -> T) -> String {
+    (0..count).map(|index| item(index).to_string()).collect::<Vec<_>>().join(",")
+}
+
+/// A chain of references, each nested in what the one before leads to, with something beside it.
+fn chain(references: usize, depth: usize, beside: &str) -> String {
+    let link = |index: usize| {
+        let inner = match index + 1 == references {
+            true => r#"{"type":"integer"}"#.to_owned(),
+            false => format!(r##"{{{beside}"$ref":"#/$defs/d{}"}}"##, index + 1),
+        };
+        format!("\"d{index}\":{}{inner}{}", r#"{"items":"#.repeat(depth), "}".repeat(depth))
+    };
+    format!(r##"{{"$ref":"#/$defs/d0","$defs":{{{}}}}}"##, list(references, link))
+}
+
+fn nested(open: &str, depth: usize, inner: &str) -> String {
+    format!("{}{inner}{}", open.repeat(depth), "}".repeat(depth))
+}
+
+/// Writes a text of a hundred tokens at most.
+fn attempt(grammar: &Grammar) -> Result<(), Error> {
+    let tokenizer = tokenizer();
+    write(&vocabulary(&tokenizer), &tokenizer, grammar, 1, 100).map(|_| ())
+}
+
+#[test]
+fn large_schemas_are_compiled_on_a_stack_of_their_own() {
+    for text in [
+        chain(250, 10, ""),
+        chain(80, 40, r#""type":"array","#),
+        nested(r#"{"items":"#, 60, "true"),
+        nested(r#"{"type":"array","minItems":1000,"items":"#, 30, r#"{"type":"null"}"#),
+        r#"{"type":"array","items":{"type":"integer"},"minItems":1000000000,"maxItems":4000000000}"#
+            .to_owned(),
+        r#"{"type":"string","minLength":1000000000,"maxLength":2000000000}"#.to_owned(),
+        format!("{{\"enum\":[{}]}}", list(8000, |i| format!("\"v{i}\""))),
+        format!("{{\"type\":\"object\",\"required\":[{}]}}", list(2000, |i| format!("\"p{i}\""))),
+        format!(
+            "{{\"allOf\":[{{\"anyOf\":[{}]}},{{\"properties\":{{{}}}}}]}}",
+            list(3000, |_| r#"{"type":"null"}"#),
+            list(1500, |i| format!("\"p{i}\":{{\"type\":\"integer\"}}"))
+        ),
+    ] {
+        attempt(&Grammar::json_schema(&text).unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn what_costs_too_much_is_refused() {
+    let patterns = |count| {
+        let pattern = |i| format!("{{\"pattern\":\"a{{{i}}}b\"}}");
+        format!("{{\"type\":\"string\",\"allOf\":[{}]}}", list(count, pattern))
+    };
+    let hidden = |count| {
+        let pattern = |i| format!("{{\"properties\":{{\"x\":{{\"pattern\":\"a{{{i}}}b\"}}}}}}");
+        format!("{{\"type\":\"object\",\"allOf\":[{}]}}", list(count, pattern))
+    };
+    for (text, part) in [
+        (format!("{}{}", "[".repeat(60_000), "]".repeat(60_000)), "line 1, column 128: recursion limit"),
+        (nested(r#"{"items":"#, 100, "true"), "nested more than 64 deep"),
+        (format!(r#"{{"title": "{}"}}"#, "x".repeat(200_000)), "at most 131072"),
+        (chain(300, 1, ""), "more than 256 places for `$ref`"),
+        (chain(250, 25, ""), "schema too large"),
+        (patterns(128), "128 patterns or formats may have to hold at once"),
+        (hidden(128), "128 patterns or formats may have to hold at once"),
+        (
+            format!(
+                "{{\"patternProperties\":{{{}}}}}",
+                list(20, |i| format!("\"^p{i}\":{{\"type\":\"integer\"}}"))
+            ),
+            "more than 16 patterns in `patternProperties`",
+        ),
+        (
+            format!(r#"{{"patternProperties":{{"{}":{{"type":"integer"}}}}}}"#, "x".repeat(100)),
+            "a pattern of names has 100 bytes",
+        ),
+        (
+            format!(
+                "{{\"allOf\":[{}]}}",
+                list(6, |k| format!(
+                    "{{\"anyOf\":[{}]}}",
+                    list(100, |i| format!("{{\"properties\":{{\"p{k}x{i}\":{{\"type\":\"integer\"}}}}}}"))
+                ))
+            ),
+            "schema too large",
+        ),
+        (r#"{"type":"integer","minimum":-9223372036854775808}"#.to_owned(), "is beyond ±10¹⁵"),
+        (r#"{"const":1e300}"#.to_owned(), "1e+300 is beyond"),
+        (r#"{"type":"number","multipleOf":1e-9}"#.to_owned(), "multipleOf 1e-9 has too many digits"),
+        (
+            r#"{"type":"integer","allOf":[{"multipleOf":999983},{"multipleOf":999979}]}"#.to_owned(),
+            "attempt to multiply with overflow",
+        ),
+    ] {
+        let error = Grammar::json_schema(&text).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+    for (pattern, part) in [
+        (format!("{}a{}", "(".repeat(60_000), ")".repeat(60_000)), "nested more than 64 deep"),
+        ("x".repeat(200_000), "at most 131072"),
+    ] {
+        let error = Grammar::regex(&pattern).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+/// That one schema contradicts itself, or may not end, is seen when a text is to be written.
+#[test]
+fn what_costs_too_much_while_it_is_written_ends_the_text() {
+    let optional = list(3000, |i| format!("\"p{i}\":{{\"type\":\"integer\"}}"));
+    let optional = Grammar::json_schema(&format!("{{\"type\":\"object\",\"properties\":{{{optional}}}}}"));
+    let error = attempt(&optional.unwrap()).unwrap_err();
+    assert!(matches!(error, Error::TooCostly { tokens: 0, .. }), "{error}");
+    for text in [
+        r##"{"$ref":"#"}"##,
+        r##"{"$ref":"#/$defs/a","$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}}}"##,
+    ] {
+        let error = attempt(&Grammar::json_schema(text).unwrap()).unwrap_err();
+        assert!(matches!(error, Error::Stuck), "{error}");
+    }
+}
+
+#[test]
+fn quantifiers_in_quantifiers_are_followed_and_not_unrolled() {
+    for pattern in [
+        "(((((a{1000}){1000}){1000}){1000}){1000}){1000}",
+        "(a{0,1000}b{0,1000}){0,1000}",
+        "((a?){1000}){1000}",
+        "(x+x+)+y",
+        "(.*a.{20}|.*b.{21}|.*c.{22})*",
+        r"(\p{L}{1,100}\p{N}{1,100}){1,100}",
+        &"ab".repeat(60_000),
+        &list(12_000, |i| format!("w{i}")).replace(',', "|"),
+    ] {
+        attempt(&Grammar::regex(pattern).unwrap()).unwrap();
+    }
+    let choices: Vec<String> = (0..9000).map(|i| format!("choice{i}")).collect();
+    attempt(&Grammar::choice(&choices).unwrap()).unwrap();
+}
