@@ -180,7 +180,7 @@ impl<'a> Tuning<'a> {
             let cx = Context::new(Team::new(resources.threads)?, resources.isa);
             let base = Arc::new(published.frozen(&cx)?);
             let model = Box::new(Tuned::new(config, base, adapters.clone(), recipe.seed)?);
-            announce(&*model, bytes, &recipe, resources)?;
+            announce(&*model, bytes + merged, &recipe, resources)?;
             (Some(adapters), Trainer::with_model(model, recipe, resources, Some(on_stuck()))?)
         };
         if let Some(loaded) = loaded {
@@ -303,7 +303,7 @@ fn announce(
         resources.isa,
     );
     remark!(
-        "memory: {:.0} MB (base {:.0}, parameters and moments {:.0}, gradients {:.0}, activations {:.0})",
+        "memory: {:.0} MB (other weights {:.0}, parameters and moments {:.0}, gradients {:.0}, activations {:.0})",
         mb(need.total()),
         mb(need.base),
         mb(need.state),

@@ -1,5 +1,6 @@
 //! Weights as generation reads them: packed for products or quantized, and plain for what is looked up or added.
 
+use std::convert::Infallible;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
@@ -28,11 +29,32 @@ pub enum Storage {
 pub struct Weights<'a, T>(pub(crate) Vec<Held<'a, T>>, pub(crate) Option<(Adapters, Vec<T>)>);
 
 impl<'a, T: Real> Weights<'a, T> {
-    /// Weights in the order of a layout; those of products are put side by side.
-    pub(crate) fn new(mut held: Vec<Held<'a, T>>) -> Self {
-        let parts = held.iter_mut().flat_map(|held| &mut held.parts);
-        gather(&mut parts.filter_map(Part::streamed).collect::<Vec<_>>());
-        Weights(held, None)
+    /// Weights in the order of a layout; those of products are put side by side as they come, so that the memory they were
+    /// made in serves the next ones.
+    ///
+    /// # Errors
+    /// The first of those given.
+    pub(crate) fn new<E>(weights: impl Iterator<Item = Result<Held<'a, T>, E>>) -> Result<Self, E> {
+        /// Bytes that are moved at a time: large pages enough.
+        const TOGETHER: usize = 32 << 20;
+        let (mut all, mut moved, mut bytes) = (Vec::new(), 0, 0);
+        for held in weights {
+            let held = held?;
+            bytes += held.parts.iter().map(Part::bytes).sum::<usize>();
+            all.push(held);
+            if bytes >= TOGETHER {
+                put_side_by_side(&mut all[moved..]);
+                (moved, bytes) = (all.len(), 0);
+            }
+        }
+        put_side_by_side(&mut all[moved..]);
+        Ok(Weights(all, None))
+    }
+
+    /// [`Weights::new`] where nothing fails.
+    pub(crate) fn of(weights: impl Iterator<Item = Held<'a, T>>) -> Self {
+        let Ok(weights) = Self::new(weights.map(Ok::<_, Infallible>));
+        weights
     }
 
     /// Packs the weights of products; vectors and tables that are looked up are read where they lie in `params`.
@@ -51,7 +73,7 @@ impl<'a, T: Real> Weights<'a, T> {
             let part = Part::new(cx, slot.span.view(params), storage);
             Held { parts: vec![part], numbers: is_table(slot).then_some(numbers) }
         };
-        Weights::new(layout.slots().iter().map(&mut hold).collect())
+        Weights::of(layout.slots().iter().map(&mut hold))
     }
 
     /// The same out of wherever the weights are: `read` fills in one after another, and beside what is packed there is memory
@@ -71,7 +93,7 @@ impl<'a, T: Real> Weights<'a, T> {
             read(slot, &mut numbers)?;
             Ok(Held::of(cx, slot, config.tied, storage, numbers))
         };
-        Ok(Weights::new(layout.slots().iter().map(hold).collect::<Result<_, E>>()?))
+        Weights::new(layout.slots().iter().map(hold))
     }
 
     /// Bytes that [`Weights::pack_from`] will hold, at most.
@@ -86,7 +108,7 @@ impl<'a, T: Real> Weights<'a, T> {
             let numbers = Numbers::Shared(Arc::clone(params), slot.span.range());
             Held { parts: Vec::new(), numbers: Some(numbers) }
         };
-        Weights::new(layout.slots().iter().map(hold).collect())
+        Weights::of(layout.slots().iter().map(hold))
     }
 
     /// The same with adapters, whose parameters are laid out as by [`Adapters::layout`].
@@ -124,6 +146,11 @@ impl<'a, T: Real> Weights<'a, T> {
     pub fn bytes(&self) -> usize {
         self.0.iter().map(Held::bytes).sum()
     }
+}
+
+fn put_side_by_side<T: Real>(weights: &mut [Held<'_, T>]) {
+    let parts = weights.iter_mut().flat_map(|held| &mut held.parts);
+    gather(&mut parts.filter_map(Part::streamed).collect::<Vec<_>>());
 }
 
 /// Whether rows of a weight are looked up.
@@ -198,8 +225,8 @@ impl<T: Real> Held<'static, T> {
         }
         let view = ArrayView2::from_shape((slot.span.rows, slot.span.cols), &numbers);
         let part = Part::new(cx, view.expect("a weight has its slot's length"), storage);
-        let is_in_part = storage == Storage::Packed && cx.precision().keeps(&numbers);
-        let numbers = (is_table(slot) && !is_in_part).then_some(Numbers::Own(numbers));
+        let is_needed = is_table(slot) && !(storage == Storage::Packed && cx.precision().keeps(&numbers));
+        let numbers = is_needed.then_some(Numbers::Own(numbers));
         Held { parts: vec![part], numbers }
     }
 

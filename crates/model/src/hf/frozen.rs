@@ -14,7 +14,7 @@ impl Folder {
     /// All weights for a frozen base of a fine-tuning. Where all tensors of a matrix are of 16 bits they stay so; others are
     /// f32, as are vectors and GPT-2's rows of positions.
     pub fn frozen(&self) -> Weights<'static, f32> {
-        Weights::new(self.layout.slots().iter().map(|slot| self.hold_frozen(slot)).collect())
+        Weights::of(self.layout.slots().iter().map(|slot| self.hold_frozen(slot)))
     }
 
     /// Bytes that [`Folder::frozen`] will hold.
@@ -33,7 +33,8 @@ impl Folder {
             return Held { parts: Vec::new(), numbers: Some(Numbers::Own(numbers)) };
         };
         let half = |(of, tensors): Group<'_>| {
-            let mut bits = Vec::new();
+            let elements = tensors.iter().map(|(tensor, _)| tensor.range.len());
+            let mut bits = Vec::with_capacity(elements.sum());
             for (tensor, shard) in tensors {
                 let (first, columns) = (bits.len(), tensor.transposed.then(|| tensor.shape[0]));
                 bits.resize(first + tensor.range.len(), 0);

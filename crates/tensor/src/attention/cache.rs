@@ -178,24 +178,30 @@ impl<T: Real> KvCache<T> {
             return;
         }
         let (keys, values) = (P::view_mut(keys), P::view_mut(values));
-        // A head of a sequence, by its place in the cache.
+        // Heads alone keep threads busy with few sequences; of many, each looks through the segments once.
+        let together = if self.sequences < 16 { 1 } else { heads };
+        let lens = lens.map(|len| (len, together * len));
+        // Heads of a sequence, by their place in the cache.
         let one = |index: usize, keys: &mut [P::Element], values: &mut [P::Element]| {
-            let (sequence, head) = (index / heads, index % heads);
+            let (sequence, head) = (index * together / heads, index * together % heads);
             let mut first = 0;
             for segment in segments {
                 if segment.sequence == sequence {
-                    let [k, v] = [k, v].map(|x| x.window(first, segment.rows, head * d, d));
-                    put_keys::<T, P>(isa, k, segment.position, keys);
-                    put_values::<T, P>(isa, v, segment.position, values);
+                    let each = keys.chunks_mut(lens[0].0).zip(values.chunks_mut(lens[1].0));
+                    for (head, (keys, values)) in (head..).zip(each) {
+                        let [k, v] = [k, v].map(|x| x.window(first, segment.rows, head * d, d));
+                        put_keys::<T, P>(isa, k, segment.position, keys);
+                        put_values::<T, P>(isa, v, segment.position, values);
+                    }
                 }
                 first += segment.rows;
             }
         };
         if is_little(k.rows() * k.cols()) {
-            let parts = keys.chunks_mut(lens[0]).zip(values.chunks_mut(lens[1]));
+            let parts = keys.chunks_mut(lens[0].1).zip(values.chunks_mut(lens[1].1));
             parts.enumerate().for_each(|(index, (keys, values))| one(index, keys, values));
         } else {
-            let parts = (chunks(keys, lens[0]), chunks(values, lens[1]));
+            let parts = (chunks(keys, lens[0].1), chunks(values, lens[1].1));
             cx.team().parallel_parts(parts, |index, (keys, values)| one(index, keys, values));
         }
     }

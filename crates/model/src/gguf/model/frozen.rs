@@ -23,9 +23,7 @@ impl Model {
     /// As [`Model::load`].
     pub fn frozen(&self, cx: &Context) -> Result<Weights<'static, f32>, Error> {
         let slots = self.layout.slots().iter().zip(&self.found);
-        Ok(Weights::new(
-            slots.map(|(slot, found)| self.hold_frozen(cx, slot, found)).collect::<Result<_, _>>()?,
-        ))
+        Weights::new(slots.map(|(slot, found)| self.hold_frozen(cx, slot, found)))
     }
 
     /// Bytes that [`Model::frozen`] will hold.

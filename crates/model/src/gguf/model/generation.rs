@@ -16,7 +16,7 @@ impl Model {
     /// As [`Model::load`].
     pub fn weights(&self, cx: &mut Context) -> Result<Weights<'static, f32>, Error> {
         let slots = self.layout.slots().iter().zip(&self.found);
-        Ok(Weights::new(slots.map(|(slot, found)| self.hold(cx, slot, found)).collect::<Result<_, _>>()?))
+        Weights::new(slots.map(|(slot, found)| self.hold(cx, slot, found)))
     }
 
     /// Bytes that [`Model::weights`] will hold, at most, for a context of the precision.
