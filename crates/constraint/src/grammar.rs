@@ -47,10 +47,11 @@ impl Grammar {
     }
 
     /// Texts that a regular expression matches as a whole, in the syntax of the crate `regex`. A `^` at the beginning and a
-    /// `$` at the end change nothing.
+    /// `$` at the end change nothing. Patterns in verbose mode, `(?x)`, are written in one line.
     ///
     /// # Errors
-    /// [`Error::Pattern`], [`Error::EmptyPattern`], [`Error::Anchor`], [`Error::Grammar`], and those of the limits.
+    /// [`Error::Pattern`], [`Error::EmptyPattern`], [`Error::Anchor`], [`Error::Verbose`], [`Error::Grammar`], and those of
+    /// the limits.
     pub fn regex(pattern: &str) -> Result<Self, Error> {
         checked_length(Kind::Regex, pattern)?;
         let pattern = regex::checked(pattern)?;
