@@ -21,6 +21,9 @@ pub struct Grammar {
 }
 
 impl Grammar {
+    /// Most bytes of a grammar's text.
+    pub const MAX_TEXT: usize = MAX_TEXT;
+
     /// JSON of a schema (JSON Schema, draft 2020-12 or older). Properties are written in the order of the schema. Between tokens
     /// there may be one space, or a line break and an indentation.
     ///

@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use selvedge_constraint::{Error, Grammar};
+use selvedge_constraint::{Constraint, Error, Grammar};
 
 use crate::support::{tokenizer, vocabulary, write};
 
@@ -166,6 +166,33 @@ fn what_costs_too_much_while_it_is_written_ends_the_text() {
     ] {
         let error = attempt(&Grammar::json_schema(text).unwrap()).unwrap_err();
         assert!(matches!(error, Error::Stuck), "{error}");
+    }
+}
+
+/// A place of many properties, which is reached by some texts of the grammar.
+#[test]
+fn a_text_that_is_too_costly_fails_no_other() {
+    let optional = list(3000, |i| format!("\"p{i}\":{{\"type\":\"integer\"}}"));
+    let grammar = Grammar::json_schema(&format!(
+        "{{\"type\":\"array\",\"minItems\":2,\"prefixItems\":[{{\"enum\":[\"abcdefgh\"]}},{{\"type\":\"object\",\"properties\":{{{optional}}}}}]}}"
+    ))
+    .unwrap();
+    let tokenizer = tokenizer();
+    let vocabulary = vocabulary(&tokenizer);
+    let mut texts = [(); 2].map(|()| Constraint::new(&vocabulary, &grammar).unwrap());
+    let [first, second] = &mut texts;
+    let mut costly = None;
+    for &byte in b"[\"abcdefgh\",{\"" {
+        // Not asked for its mask beforehand, it says why all the same.
+        if let Err(error) = first.accept(byte.into()) {
+            costly = Some(error);
+            break;
+        }
+    }
+    assert!(matches!(costly, Some(Error::TooCostly { .. })), "{costly:?}");
+    for &byte in b"[\"abcdefgh\"" {
+        second.accept(byte.into()).unwrap();
+        second.mask().unwrap();
     }
 }
 
