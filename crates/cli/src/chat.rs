@@ -46,7 +46,7 @@ pub(crate) fn run(args: &ChatArgs, cancel: &CancelToken) -> anyhow::Result<ExitC
     let conversation = format.conversation()?;
     let ends = [&published.ends[..], &format.ends].concat();
     let mut session = Session::new(&published.tokenizer, &template, conversation, ends, settings);
-    if let Some(grammar) = &grammar {
+    if let Some(grammar) = grammar {
         session.constrain(grammar, published.config.vocab)?;
     }
     session.set_system(args.system.as_deref().unwrap_or_default());

@@ -26,11 +26,12 @@ pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<E
     let isa: Isa = args.resources.isa.parse()?;
     // Before a model is read for nothing.
     let top_logprobs = args.logprobs.map(|count| count as usize);
-    let how = How {
+    let mut how = How {
+        constraint: None,
         sampling: Sampling { top_logprobs, ..args.sampling.settings() },
         stop: StopStrings::new(args.sampling.stop.clone())?,
-        grammar: args.constraint.grammar()?,
     };
+    let grammar = args.constraint.grammar()?;
     how.sampling.validate()?;
     let mut cx = Context::new(Team::new(args.resources.threads())?, isa);
     let count = args.count as usize;
@@ -45,18 +46,22 @@ pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<E
         };
         let published = Published::open_for(path, args.context as usize, caches)?;
         let edges = Edges { before: published.tokenizer.prefix().to_vec(), ends: published.ends.clone() };
+        let (tokenizer, rows) = (&published.tokenizer, published.config.vocab);
+        how.constraint = grammar.map(|grammar| constrain(grammar, tokenizer, rows, &edges)).transpose()?;
         return published.with_weights(&mut cx, args.weights, |cx, model, mut weights| {
             if let Some(folder) = &args.adapter {
                 let (adapters, added) = peft::load(folder, model.config())?;
                 weights = weights.with_adapters(adapters, added);
             }
             let mut batch = Batch::new(model, weights, count, cache)?;
-            print_texts(args, cx, &mut batch, &published.tokenizer, &edges, how, cancel)
+            print_texts(args, cx, &mut batch, tokenizer, &edges, how, cancel)
         });
     }
     let (folder, loaded) = open(args.run.as_deref())?;
     let file = folder.read()?;
     let tokenizer = folder.tokenizer(&file)?;
+    let (edges, rows) = (Edges::trained(&tokenizer), file.model.vocab);
+    how.constraint = grammar.map(|grammar| constrain(grammar, &tokenizer, rows, &edges)).transpose()?;
     let model = build::<f32>(file.model)?;
     cx = cx.with_precision(file.recipe.dtype.into());
     let cache = args.cache.map_or_else(|| cx.precision().into(), CacheType::from);
@@ -67,7 +72,7 @@ pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<E
     };
     let weights = weights(&mut cx, &*model, &loaded, args.weights.into(), caches)?;
     let mut batch = Batch::new(&*model, weights, count, cache)?;
-    print_texts(args, &mut cx, &mut batch, &tokenizer, &Edges::trained(&tokenizer), how, cancel)
+    print_texts(args, &mut cx, &mut batch, &tokenizer, &edges, how, cancel)
 }
 
 /// How a text is written.
@@ -75,7 +80,19 @@ struct How {
     sampling: Sampling,
     stop: StopStrings,
     /// What it must be.
-    grammar: Option<Grammar>,
+    constraint: Option<(Vocabulary, Grammar)>,
+}
+
+/// What texts of a grammar are followed with, which some grammars are too costly for.
+fn constrain(
+    grammar: Grammar,
+    tokenizer: &Tokenizer,
+    rows: usize,
+    edges: &Edges,
+) -> Result<(Vocabulary, Grammar), selvedge_constraint::Error> {
+    let vocabulary = vocabulary(tokenizer, rows, &edges.ends)?;
+    Constraint::new(&vocabulary, &grammar)?;
+    Ok((vocabulary, grammar))
 }
 
 /// The prompt and what follows it, to the standard output: the first text as it comes, others after it.
@@ -88,7 +105,7 @@ fn print_texts(
     how: How,
     cancel: &CancelToken,
 ) -> anyhow::Result<ExitCode> {
-    let How { sampling, stop, grammar } = how;
+    let How { sampling, stop, constraint } = how;
     // The first is what it is alone.
     let seeds = (0..batch.capacity() as u64).map(|index| sampling.seed.wrapping_add(index));
     let samplings: Vec<_> = seeds.map(|seed| Sampling { seed, ..sampling.clone() }).collect();
@@ -106,11 +123,16 @@ fn print_texts(
     show(&args.prompt)?;
     let mut safe = String::new();
     let first = batch.add()?;
-    let grammar = grammar.as_ref();
-    let of =
-        Asked { tokenizer, edges, prompt: &args.prompt, count: args.tokens, samplings: &samplings, grammar };
+    let of = Asked {
+        tokenizer,
+        edges,
+        prompt: &args.prompt,
+        count: args.tokens,
+        samplings: &samplings,
+        constraint: constraint.as_ref(),
+    };
     let mut choices = vec![Vec::new(); samplings.len()];
-    let incomplete = continue_texts(cx, batch, first, &of, cancel, |index, piece, choice| {
+    let ends = continue_texts(cx, batch, first, &of, cancel, |index, piece, choice| {
         if let Some(choice) = choice
             && args.logprobs.is_some()
         {
@@ -137,14 +159,38 @@ fn print_texts(
         for line in &choices[index] {
             remark!("{line}");
         }
-        if incomplete.contains(&index) {
+        if let TextEnd::Incomplete = ends[index] {
             remark!(
                 "cut off after {} tokens, before it was what it must be: --tokens N makes more room",
                 args.tokens
             );
         }
     }
+    let of = |index: usize| match samplings.len() {
+        1 => String::new(),
+        _ => format!("sample {}: ", index + 1),
+    };
+    let mut failed = ends.into_iter().enumerate().filter_map(|(index, end)| match end {
+        TextEnd::Failed(error) => Some(format!("{}{error:#}", of(index))),
+        _ => None,
+    });
+    if let Some(first) = failed.next() {
+        return Err(match failed.count() {
+            0 => anyhow::anyhow!("{first}"),
+            more => anyhow::anyhow!("{first}; {more} more of the texts failed"),
+        });
+    }
     Ok(if cancel.is_cancelled() { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS })
+}
+
+/// How a text came to its end.
+enum TextEnd {
+    /// As it should.
+    Whole,
+    /// It was cut off before it was of its grammar.
+    Incomplete,
+    /// No token could be chosen or gone on with.
+    Failed(anyhow::Error),
 }
 
 /// What stands around a text.
@@ -173,7 +219,7 @@ struct Asked<'a> {
     /// One a text.
     samplings: &'a [Sampling],
     /// What every text must be.
-    grammar: Option<&'a Grammar>,
+    constraint: Option<&'a (Vocabulary, Grammar)>,
 }
 
 /// One text that is being written.
@@ -186,6 +232,7 @@ struct Text {
     pending: Vec<u32>,
     /// Nothing more is to come.
     ended: bool,
+    end: TextEnd,
 }
 
 /// Feeds `prompt` and hands up to `count` tokens of text to `show`, until end-of-text, cancellation, or `show` has enough.
@@ -203,15 +250,18 @@ pub(crate) fn continue_text(
     mut show: impl FnMut(&str) -> anyhow::Result<ControlFlow<()>>,
 ) -> anyhow::Result<()> {
     let samplings = std::slice::from_ref(sampling);
-    let of = Asked { tokenizer, edges, prompt, count, samplings, grammar: None };
+    let of = Asked { tokenizer, edges, prompt, count, samplings, constraint: None };
     let (batch, sequence) = generator.as_batch();
-    continue_texts(cx, batch, sequence, &of, cancel, |_, piece, _| show(piece))?;
-    Ok(())
+    let ends = continue_texts(cx, batch, sequence, &of, cancel, |_, piece, _| show(piece))?;
+    ends.into_iter().try_for_each(|end| match end {
+        TextEnd::Failed(error) => Err(error),
+        TextEnd::Whole | TextEnd::Incomplete => Ok(()),
+    })
 }
 
 /// The same for a text a sampling, side by side: the first in `first`, others in sequences that fork from it after the prompt.
 /// `show` is told which text a piece is of, and of which choice it came. A text ends as well where its grammar has no more to
-/// come. Returns the texts that were cut off before they were of their grammar.
+/// come. Returns how each came to its end: where no token can be chosen for one, the others go on.
 fn continue_texts(
     cx: &mut Context,
     batch: &mut Batch<'_>,
@@ -219,8 +269,8 @@ fn continue_texts(
     asked: &Asked<'_>,
     cancel: &CancelToken,
     mut show: impl FnMut(usize, &str, Option<&Choice>) -> anyhow::Result<ControlFlow<()>>,
-) -> anyhow::Result<Vec<usize>> {
-    let Asked { tokenizer, edges, prompt, count, samplings, grammar } = *asked;
+) -> anyhow::Result<Vec<TextEnd>> {
+    let Asked { tokenizer, edges, prompt, count, samplings, constraint } = *asked;
     let mut ids = edges.before.clone();
     ids.extend(tokenizer.encode(prompt));
     if ids.is_empty() {
@@ -235,13 +285,22 @@ fn continue_texts(
         sampler.prompt(&ids)?;
         let pending = ids[ids.len() - ids.len().min(context)..].to_vec();
         let (decoder, ids) = (tokenizer.decoder(), ids.clone());
-        texts.push(Text { sequence: first, sampler, decoder, ids, pending, ended: false });
+        texts.push(Text {
+            sequence: first,
+            sampler,
+            decoder,
+            ids,
+            pending,
+            ended: false,
+            end: TextEnd::Whole,
+        });
     }
     // From here on masks are computed beside what the model computes.
-    let mut masks = match grammar {
-        Some(grammar) => {
-            let vocabulary = vocabulary(tokenizer, batch.vocab(), &edges.ends)?;
-            Some(Ahead::start(vec![Constraint::new(&vocabulary, grammar)?; texts.len()])?)
+    let mut masks = match constraint {
+        Some((vocabulary, grammar)) => {
+            // Each its own, so that one that fails leaves the others alone.
+            let each = texts.iter().map(|_| Constraint::new(vocabulary, grammar));
+            Some(Ahead::start(each.collect::<Result<_, _>>()?)?)
         }
         None => None,
     };
@@ -264,10 +323,12 @@ fn continue_texts(
         for (at, (index, text)) in live.iter_mut().enumerate() {
             let logits = logits.row(at % fed);
             let logits = logits.as_slice().context("logits lie side by side")?;
-            let choice = match masks.as_mut().map(|masks| masks.open(*index)).transpose()? {
-                Some(Some(mask)) => Some(text.sampler.sample_among(logits, mask.words(), position as u64)?),
-                Some(None) => None,
-                None => Some(text.sampler.sample(logits, position as u64)?),
+            let choice = match choose(text, *index, masks.as_mut(), logits, position as u64, &edges.ends) {
+                Ok(choice) => choice,
+                Err(error) => {
+                    text.end = TextEnd::Failed(error);
+                    None
+                }
             };
             let next = choice.as_ref().filter(|choice| !edges.ends.contains(&choice.token));
             let Some(next) = next else {
@@ -278,9 +339,6 @@ fn continue_texts(
                 let _ = show(*index, &piece, choice.as_ref())?;
                 continue;
             };
-            if let Some(masks) = &mut masks {
-                masks.accept(*index, next.token)?;
-            }
             text.ids.push(next.token);
             text.pending = vec![next.token];
             piece.clear();
@@ -293,19 +351,36 @@ fn continue_texts(
             }
         }
     }
-    let mut incomplete = Vec::new();
     for (index, text) in texts.iter_mut().enumerate().filter(|(_, text)| !text.ended) {
         piece.clear();
         text.decoder.finish(&mut piece);
         let _ = show(index, &piece, None)?;
-        if let Some(masks) = &mut masks
-            && !cancel.is_cancelled()
-            && !masks.may_end(index)?
-        {
-            incomplete.push(index);
-        }
+        let Some(masks) = masks.as_mut().filter(|_| !cancel.is_cancelled()) else { continue };
+        text.end = match masks.may_end(index) {
+            Ok(true) => TextEnd::Whole,
+            Ok(false) => TextEnd::Incomplete,
+            Err(error) => TextEnd::Failed(error.into()),
+        };
     }
-    Ok(incomplete)
+    Ok(texts.into_iter().map(|text| text.end).collect())
+}
+
+/// The next token of a text, with which its masks go on; none where what must be written is written.
+fn choose(
+    text: &mut Text,
+    index: usize,
+    masks: Option<&mut Ahead>,
+    logits: &[f32],
+    position: u64,
+    ends: &[u32],
+) -> anyhow::Result<Option<Choice>> {
+    let Some(masks) = masks else { return Ok(Some(text.sampler.sample(logits, position)?)) };
+    let Some(mask) = masks.open(index)? else { return Ok(None) };
+    let choice = text.sampler.sample_among(logits, mask.words(), position)?;
+    if !ends.contains(&choice.token) {
+        masks.accept(index, choice.token)?;
+    }
+    Ok(Some(choice))
 }
 
 /// The tokens of a model of `rows` rows, of which those of `ends` that it has end a text.
@@ -398,7 +473,7 @@ mod tests {
             prompt,
             count,
             samplings: &samplings,
-            grammar: None,
+            constraint: None,
         };
         let mut texts = vec![String::new(); 3];
         continue_texts(cx, &mut batch, first, &of, &never, |index, piece, _| {

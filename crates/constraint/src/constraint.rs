@@ -13,9 +13,8 @@ use crate::vocabulary::Vocabulary;
 
 /// Follows one text through a grammar, token by token.
 ///
-/// A clone goes on from the same place on its own. What one learns of the grammar the other knows too: both look it up in one
-/// table, which they lock for the length of a call.
-#[derive(Clone)]
+/// What one text takes is its own: one that is too costly fails no other. So there are no clones, which would share the states
+/// of a lexer and what may still be spent on them.
 pub struct Constraint {
     parser: TokenParser,
     vocabulary: Vocabulary,
@@ -63,21 +62,13 @@ impl Constraint {
     /// Goes on with a token of the mask.
     ///
     /// # Errors
-    /// [`Error::NotAllowed`] for another token; the text is then where it was. [`Error::TooCostly`], [`Error::Broken`].
+    /// [`Error::NotAllowed`] for another token; the text is then where it was. Those of [`mask`](Self::mask), which is computed
+    /// if it is not known.
     pub fn accept(&mut self, token: u32) -> Result<(), Error> {
-        let ends = self.vocabulary.ends().contains(&token);
-        let allowed = match (ends, self.finished) {
-            (true, _) => self.may_end()?,
-            (false, true) => false,
-            (false, false) => {
-                (token as usize) < self.vocabulary.size()
-                    && self.guarded(|parser| parser.validate_token(token))?
-            }
-        };
-        if !allowed {
+        if !self.mask()?.contains(token) {
             return Err(Error::NotAllowed { token });
         }
-        self.finished = ends
+        self.finished = self.vocabulary.ends().contains(&token)
             || self.guarded(|parser| {
                 parser.consume_token(token)?;
                 parser.check_stop()

@@ -80,6 +80,11 @@ pub enum Error {
         "the regular expression asks for the place of what it matches, with `^`, `$` or `\\b` inside; leave them out: it matches the whole text"
     )]
     Anchor,
+    /// Line breaks or tabs in a pattern that skips them.
+    #[error(
+        "the regular expression has line breaks or tabs where `(?x)` skips them; write it in one line, with spaces and without comments"
+    )]
+    Verbose,
     /// A pattern without characters.
     #[error("the regular expression is empty and would match the empty text only; give a pattern")]
     EmptyPattern,

@@ -21,6 +21,9 @@ pub struct Grammar {
 }
 
 impl Grammar {
+    /// Most bytes of a grammar's text.
+    pub const MAX_TEXT: usize = MAX_TEXT;
+
     /// JSON of a schema (JSON Schema, draft 2020-12 or older). Properties are written in the order of the schema. Between tokens
     /// there may be one space, or a line break and an indentation.
     ///
@@ -47,10 +50,11 @@ impl Grammar {
     }
 
     /// Texts that a regular expression matches as a whole, in the syntax of the crate `regex`. A `^` at the beginning and a
-    /// `$` at the end change nothing.
+    /// `$` at the end change nothing. Patterns in verbose mode, `(?x)`, are written in one line.
     ///
     /// # Errors
-    /// [`Error::Pattern`], [`Error::EmptyPattern`], [`Error::Anchor`], [`Error::Grammar`], and those of the limits.
+    /// [`Error::Pattern`], [`Error::EmptyPattern`], [`Error::Anchor`], [`Error::Verbose`], [`Error::Grammar`], and those of
+    /// the limits.
     pub fn regex(pattern: &str) -> Result<Self, Error> {
         checked_length(Kind::Regex, pattern)?;
         let pattern = regex::checked(pattern)?;

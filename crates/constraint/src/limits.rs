@@ -23,8 +23,9 @@ pub(crate) const MAX_NUMBER: f64 = 1e15;
 /// What compiling, and the mask of one token, may take.
 pub(crate) fn of_parser() -> ParserLimits {
     ParserLimits {
-        // About 50 MB at most, at 1 to 2 kB a state.
+        // About 50 MB at most, at 1 to 2 kB a state. States are counted while masks are computed, so none are made beforehand.
         max_lexer_states: 25_000,
+        precompute_large_lexemes: false,
         // Errors are for people: what they wrote, not the parser's state.
         verbose_errors: false,
         ..ParserLimits::default()

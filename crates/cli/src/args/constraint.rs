@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use selvedge_constraint::Grammar;
 
-use crate::published::read_file;
+use crate::file::read_utf8;
 
 /// What the text must be: no token is taken that leads elsewhere.
 #[derive(Debug, Args)]
@@ -49,15 +49,9 @@ fn schema(given: &str) -> anyhow::Result<Grammar> {
     if given.trim_start().starts_with('{') {
         return Grammar::json_schema(given).context("--json-schema");
     }
-    let bytes = read_file(Path::new(given))
+    let text = read_utf8(Path::new(given), Grammar::MAX_TEXT as u64)
         .context("--json-schema takes a file, or a schema that begins with a brace")?;
-    let place = || format!("--json-schema {given}");
-    let text = String::from_utf8(bytes)
-        .map_err(|error| {
-            anyhow::anyhow!("the file is not UTF-8 at byte {}", error.utf8_error().valid_up_to())
-        })
-        .with_context(place)?;
-    Grammar::json_schema(&text).with_context(place)
+    Grammar::json_schema(&text).with_context(|| format!("--json-schema {given}"))
 }
 
 /// A token's id and what is added to its logit.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use selvedge_constraint::{Ahead, Constraint, Grammar};
+use selvedge_constraint::{Ahead, Constraint, Grammar, Vocabulary};
 use selvedge_model::{Generator, Sampler, Sampling, StopStrings};
 use selvedge_sync::CancelToken;
 use selvedge_tensor::Context;
@@ -78,8 +78,8 @@ pub(super) struct Session<'a> {
     ends: Vec<u32>,
     /// What the generator has read.
     fed: Vec<u32>,
-    /// What every answer must be.
-    constraint: Option<Constraint>,
+    /// What every answer must be. Each has a constraint of its own, so that one that fails is the last of nothing.
+    constraint: Option<(Vocabulary, Grammar)>,
 }
 
 impl<'a> Session<'a> {
@@ -99,11 +99,12 @@ impl<'a> Session<'a> {
     /// Has every answer be of a grammar, written by a model of `vocab` rows.
     pub(super) fn constrain(
         &mut self,
-        grammar: &Grammar,
+        grammar: Grammar,
         vocab: usize,
     ) -> Result<(), selvedge_constraint::Error> {
         let vocabulary = vocabulary(self.tokenizer, vocab, &self.ends)?;
-        self.constraint = Some(Constraint::new(&vocabulary, grammar)?);
+        Constraint::new(&vocabulary, &grammar)?;
+        self.constraint = Some((vocabulary, grammar));
         Ok(())
     }
 
@@ -187,11 +188,13 @@ impl<'a> Session<'a> {
             Ok(sampler) => sampler,
             Err(refused) => return Ok(Err(refused)),
         };
-        let mut masks =
-            match self.constraint.clone().map(|constraint| Ahead::start(vec![constraint])).transpose() {
-                Ok(masks) => masks,
-                Err(error) => return Ok(Err(error.into())),
-            };
+        let masks = self.constraint.as_ref().map(|(vocabulary, grammar)| {
+            Constraint::new(vocabulary, grammar).and_then(|constraint| Ahead::start(vec![constraint]))
+        });
+        let mut masks = match masks.transpose() {
+            Ok(masks) => masks,
+            Err(error) => return Ok(Err(error.into())),
+        };
         // Of what the model has read, all that is still so; one token must be read for there to be logits.
         let same = self.fed.iter().zip(prompt).take_while(|(fed, token)| fed == token).count();
         let same = same.min(prompt.len() - 1);

@@ -143,6 +143,29 @@ fn an_answer_is_one_of_the_choices() {
     );
 }
 
+/// Some seeds begin with the array, in which an object is too costly.
+#[test]
+fn a_text_that_fails_leaves_the_others_whole() {
+    let (home, tiny) = (Home::new(), Tiny::new());
+    let fields: Vec<String> = (0..3000).map(|i| format!("\"p{i}\":{{\"type\":\"integer\"}}")).collect();
+    let costly = format!("{{\"type\":\"object\",\"properties\":{{{}}}}}", fields.join(","));
+    let schema = format!(
+        "{{\"anyOf\":[{{\"const\":true}},{{\"type\":\"array\",\"minItems\":2,\"prefixItems\":[{{\"const\":\"abcdefgh\"}},{costly}]}}]}}"
+    );
+    fs::write(home.path("costly.json"), schema).unwrap();
+    let model = tiny.file();
+    let model = model.to_str().unwrap();
+    let shared = ["--temperature", "100", "--top-k", "0", "--json-schema", "costly.json"];
+    let all = ["generate", "x: ", "--model", model, "-n", "8", "--logprobs", "0"];
+    let ended = Running::start(home.command(all.iter().chain(&shared))).end();
+    ended.refused(&["sample ", "too costly after"]);
+    let texts: Vec<&str> = ended.stdout.lines().filter_map(|line| line.strip_prefix("x: ")).collect();
+    let whole = texts.iter().filter(|&&text| text == "true").count();
+    let begun = texts.iter().filter(|text| text.starts_with('[')).count();
+    assert!(whole > 0 && begun > 0 && whole + begun == 8, "{ended:#?}");
+    assert!(ended.stderr.lines().count() >= 9, "{ended:#?}");
+}
+
 #[test]
 fn biases_ban_tokens_and_log_probabilities_are_told() {
     let (home, tiny) = (Home::new(), Tiny::new());
@@ -167,10 +190,15 @@ fn bad_constraints_are_refused_with_flag_and_place() {
     let (home, tiny) = (Home::new(), Tiny::new());
     fs::write(home.path("bad.json"), "{\"type\":\n  \"strin\"").unwrap();
     fs::write(home.path("latin.json"), b"{\"const\": \"\xE9\"}").unwrap();
-    let cases: [(&[&str], &[&str]); 12] = [
+    fs::write(home.path("long.json"), " ".repeat(131_073)).unwrap();
+    let cases: [(&[&str], &[&str]); 13] = [
         (&["--json-schema", "missing.json"], &["--json-schema", "cannot read missing.json"]),
         (&["--json-schema", "bad.json"], &["--json-schema bad.json", "line 2, column 9", "correct it"]),
-        (&["--json-schema", "latin.json"], &["--json-schema latin.json", "not UTF-8 at byte 11"]),
+        (&["--json-schema", "latin.json"], &["--json-schema", "latin.json is no text in UTF-8, at byte 11"]),
+        (
+            &["--json-schema", "long.json"],
+            &["--json-schema", "long.json", "it has 131073 bytes, more than 131072"],
+        ),
         (&["--json-schema", "{\"type\": 3}"], &["--json-schema", "type must be a string"]),
         (&["--json-schema", "{\"uniqueItems\": true}"], &["uniqueItems", "correct or simplify"]),
         (&["--regex", "a(b"], &["--regex", "at byte 1", "unclosed group"]),

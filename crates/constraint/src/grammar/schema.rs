@@ -43,6 +43,7 @@ pub(super) fn parse(text: &str) -> Result<Value, Error> {
     })?;
     let mut survey = Survey::default();
     survey.walk(&schema, None, MAX_DEPTH)?;
+    survey.follow(&schema)?;
     survey.check()?;
     let mut fields = match schema {
         Value::Object(fields) => fields,
@@ -98,7 +99,7 @@ impl<'a> Survey<'a> {
         }
         if let Some(Value::Number(number)) = fields.get("multipleOf") {
             let digits = number.to_string();
-            if digits.len() > 7 || digits.contains(['e', 'E']) {
+            if digits.bytes().filter(u8::is_ascii_digit).count() > 6 || digits.contains(['e', 'E']) {
                 return Err(unusable(format!("multipleOf {digits} has too many digits: 6 are understood")));
             }
         }
@@ -116,34 +117,73 @@ impl<'a> Survey<'a> {
             !APPLICATORS.contains(&keyword.as_str()) && !NO_RESTRICTION.contains(&keyword.as_str())
         });
         let several = fields.get("allOf").and_then(Value::as_array).is_some_and(|all| all.len() > 1);
-        self.conjunction |= several || applied > 1 || (applied == 1 && beside);
+        let both = fields.contains_key("properties") && fields.contains_key("patternProperties");
+        self.conjunction |= several || both || applied > 1 || (applied == 1 && beside);
         for (keyword, field) in fields {
-            match (keyword.as_str(), field) {
-                ("properties", Value::Object(properties)) => {
-                    for (name, schema) in properties {
-                        self.walk(schema, Some(name), depth - 1)?;
-                    }
+            match keyword.as_str() {
+                "properties" | "patternProperties" | "$defs" | "definitions" => {
+                    self.named(keyword, field, depth - 1)?;
                 }
-                ("patternProperties", Value::Object(properties)) => {
-                    for (name, schema) in properties {
-                        self.names.insert(name);
-                        self.walk(schema, None, depth - 1)?;
-                    }
-                }
-                ("additionalProperties" | "$defs" | "definitions", _) => self.walk(field, None, depth - 1)?,
+                "additionalProperties" => self.walk(field, None, depth - 1)?,
+                "enum" | "const" | "default" | "examples" => data(field, depth - 1)?,
                 _ => self.walk(field, property, depth - 1)?,
             }
         }
         Ok(())
     }
 
+    /// The schemas of an object whose names are no keywords.
+    fn named(&mut self, keyword: &str, field: &'a Value, depth: usize) -> Result<(), Error> {
+        let Value::Object(schemas) = field else {
+            return Err(unusable(format!("`{keyword}` is not an object")));
+        };
+        for (name, schema) in schemas {
+            if !matches!(schema, Value::Object(_) | Value::Bool(_)) {
+                return Err(unusable(format!(
+                    "`{keyword}` has a value that is neither an object nor a boolean"
+                )));
+            }
+            if keyword == "patternProperties" {
+                self.names.insert(name);
+            }
+            self.walk(schema, (keyword == "properties").then_some(name), depth)?;
+        }
+        Ok(())
+    }
+
+    /// What references lead to, which may be a place that was not taken for a schema.
+    fn follow(&mut self, root: &'a Value) -> Result<(), Error> {
+        let mut followed = BTreeSet::new();
+        while let Some(&target) = self.references.difference(&followed).next() {
+            self.few_references()?;
+            followed.insert(target);
+            // Others lead out of the schema, which is refused.
+            let segments = target.strip_prefix("#/").filter(|path| !path.is_empty());
+            let place = segments.and_then(|path| {
+                path.split('/').try_fold(root, |value, segment| match value {
+                    Value::Array(items) => items.get(segment.parse::<usize>().ok()?),
+                    _ => value.get(segment),
+                })
+            });
+            if let Some(place) = place {
+                self.walk(place, None, MAX_DEPTH)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn few_references(&self) -> Result<(), Error> {
+        if self.references.len() > MAX_REFERENCES {
+            let (kind, names) = (Kind::JsonSchema, "places for `$ref`");
+            return Err(Error::TooManyNames { kind, names, limit: MAX_REFERENCES });
+        }
+        Ok(())
+    }
+
     /// What is too much in all.
     fn check(&self) -> Result<(), Error> {
-        let kind = Kind::JsonSchema;
-        if self.references.len() > MAX_REFERENCES {
-            return Err(Error::TooManyNames { kind, names: "places for `$ref`", limit: MAX_REFERENCES });
-        }
         if self.names.len() > MAX_PATTERN_PROPERTIES {
+            let kind = Kind::JsonSchema;
             let limit = MAX_PATTERN_PROPERTIES;
             return Err(Error::TooManyNames { kind, names: "patterns in `patternProperties`", limit });
         }
@@ -161,6 +201,19 @@ impl<'a> Survey<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// JSON that is taken as it is: nothing in it is a keyword.
+fn data(value: &Value, depth: usize) -> Result<(), Error> {
+    match value {
+        Value::Array(_) | Value::Object(_) if depth == 0 => {
+            Err(Error::TooDeep { kind: Kind::JsonSchema, limit: MAX_DEPTH })
+        }
+        Value::Array(items) => items.iter().try_for_each(|item| data(item, depth - 1)),
+        Value::Object(fields) => fields.values().try_for_each(|field| data(field, depth - 1)),
+        Value::Number(number) => in_range(number),
+        _ => Ok(()),
     }
 }
 

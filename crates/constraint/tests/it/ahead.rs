@@ -14,9 +14,11 @@ fn the_thread_gives_the_masks_of_each_text() {
         Grammar::choice(&["yes", "no"]).unwrap(),
         Grammar::json().unwrap(),
     ];
-    let mut direct: Vec<_> =
-        grammars.iter().map(|grammar| Constraint::new(&vocabulary, grammar).unwrap()).collect();
-    let mut ahead = Ahead::start(direct.clone()).unwrap();
+    let constraints = || -> Vec<_> {
+        grammars.iter().map(|grammar| Constraint::new(&vocabulary, grammar).unwrap()).collect()
+    };
+    let mut direct = constraints();
+    let mut ahead = Ahead::start(constraints()).unwrap();
     assert_eq!(ahead.texts(), 4);
     let mut state = 5;
     for _ in 0..80 {
@@ -56,10 +58,14 @@ fn wrong_tokens_and_texts_are_errors() {
 fn it_can_be_dropped_at_any_time() {
     let tokenizer = tokenizer();
     let vocabulary = vocabulary(&tokenizer);
-    let constraint = Constraint::new(&vocabulary, &Grammar::json().unwrap()).unwrap();
+    let grammar = Grammar::json().unwrap();
     for texts in [1, 7] {
-        drop(Ahead::start(vec![constraint.clone(); texts]).unwrap());
-        let mut ahead = Ahead::start(vec![constraint.clone(); texts]).unwrap();
+        let start = || {
+            let constraints = (0..texts).map(|_| Constraint::new(&vocabulary, &grammar).unwrap());
+            Ahead::start(constraints.collect()).unwrap()
+        };
+        drop(start());
+        let mut ahead = start();
         for text in 0..texts {
             ahead.accept(text, b'{'.into()).unwrap();
         }

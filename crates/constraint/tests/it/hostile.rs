@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use selvedge_constraint::{Error, Grammar};
+use selvedge_constraint::{Constraint, Error, Grammar};
 
 use crate::support::{tokenizer, vocabulary, write};
 
@@ -73,6 +73,32 @@ fn what_costs_too_much_is_refused() {
         (chain(250, 25, ""), "schema too large"),
         (patterns(128), "128 patterns or formats may have to hold at once"),
         (hidden(128), "128 patterns or formats may have to hold at once"),
+        // What a definition is called is no keyword, and a reference may lead to what is no schema elsewhere.
+        (
+            format!(r##"{{"$ref":"#/$defs/properties","$defs":{{"properties":{}}}}}"##, patterns(128)),
+            "128 patterns or formats may have to hold at once",
+        ),
+        (
+            format!(r##"{{"$ref":"#/default/properties","default":{{"properties":{}}}}}"##, patterns(128)),
+            "128 patterns or formats may have to hold at once",
+        ),
+        (
+            r##"{"$ref":"#/$defs/properties","$defs":{"properties":{"type":"number","multipleOf":1e-9}}}"##
+                .to_owned(),
+            "multipleOf 1e-9 has too many digits",
+        ),
+        (
+            format!(
+                r#"{{"properties":{{"x":{{"pattern":"{}"}}}},"patternProperties":{{"^x":{{"pattern":"{}"}}}}}}"#,
+                "a".repeat(300),
+                "b".repeat(300)
+            ),
+            "2 patterns or formats may have to hold at once",
+        ),
+        (r#"{"properties":{"x":3}}"#.to_owned(), "`properties` has a value that is neither"),
+        (r#"{"patternProperties":{"x":[]}}"#.to_owned(), "`patternProperties` has a value that is neither"),
+        (r#"{"$defs":{"x":"y"}}"#.to_owned(), "`$defs` has a value that is neither"),
+        (r#"{"definitions":[]}"#.to_owned(), "`definitions` is not an object"),
         (
             format!(
                 "{{\"patternProperties\":{{{}}}}}",
@@ -97,6 +123,8 @@ fn what_costs_too_much_is_refused() {
         (r#"{"type":"integer","minimum":-9223372036854775808}"#.to_owned(), "is beyond ±10¹⁵"),
         (r#"{"const":1e300}"#.to_owned(), "1e+300 is beyond"),
         (r#"{"type":"number","multipleOf":1e-9}"#.to_owned(), "multipleOf 1e-9 has too many digits"),
+        (r#"{"type":"integer","multipleOf":1234567}"#.to_owned(), "multipleOf 1234567 has too many digits"),
+        (r#"{"type":"number","multipleOf":0.000001}"#.to_owned(), "multipleOf 1e-6 has too many digits"),
         (
             r#"{"type":"integer","allOf":[{"multipleOf":999983},{"multipleOf":999979}]}"#.to_owned(),
             "attempt to multiply with overflow",
@@ -105,9 +133,20 @@ fn what_costs_too_much_is_refused() {
         let error = Grammar::json_schema(&text).unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
     }
+    for text in [
+        r#"{"const":{"properties":3,"pattern":["a"]}}"#,
+        r##"{"$ref":"#/$defs/pattern","$defs":{"pattern":{"type":"integer"},"properties":true}}"##,
+        r#"{"type":"number","multipleOf":0.00025}"#,
+        r#"{"type":"integer","multipleOf":123456}"#,
+    ] {
+        attempt(&Grammar::json_schema(text).unwrap()).unwrap();
+    }
     for (pattern, part) in [
         (format!("{}a{}", "(".repeat(60_000), ")".repeat(60_000)), "nested more than 64 deep"),
         ("x".repeat(200_000), "at most 131072"),
+        ("^".repeat(131_072), "leave them out"),
+        ("$".repeat(131_072), "leave them out"),
+        (format!("{}a{}", "^".repeat(60_000), "$".repeat(60_000)), "leave them out"),
     ] {
         let error = Grammar::regex(&pattern).unwrap_err().to_string();
         assert!(error.contains(part), "{error}");
@@ -127,6 +166,33 @@ fn what_costs_too_much_while_it_is_written_ends_the_text() {
     ] {
         let error = attempt(&Grammar::json_schema(text).unwrap()).unwrap_err();
         assert!(matches!(error, Error::Stuck), "{error}");
+    }
+}
+
+/// A place of many properties, which is reached by some texts of the grammar.
+#[test]
+fn a_text_that_is_too_costly_fails_no_other() {
+    let optional = list(3000, |i| format!("\"p{i}\":{{\"type\":\"integer\"}}"));
+    let grammar = Grammar::json_schema(&format!(
+        "{{\"type\":\"array\",\"minItems\":2,\"prefixItems\":[{{\"enum\":[\"abcdefgh\"]}},{{\"type\":\"object\",\"properties\":{{{optional}}}}}]}}"
+    ))
+    .unwrap();
+    let tokenizer = tokenizer();
+    let vocabulary = vocabulary(&tokenizer);
+    let mut texts = [(); 2].map(|()| Constraint::new(&vocabulary, &grammar).unwrap());
+    let [first, second] = &mut texts;
+    let mut costly = None;
+    for &byte in b"[\"abcdefgh\",{\"" {
+        // Not asked for its mask beforehand, it says why all the same.
+        if let Err(error) = first.accept(byte.into()) {
+            costly = Some(error);
+            break;
+        }
+    }
+    assert!(matches!(costly, Some(Error::TooCostly { .. })), "{costly:?}");
+    for &byte in b"[\"abcdefgh\"" {
+        second.accept(byte.into()).unwrap();
+        second.mask().unwrap();
     }
 }
 

@@ -52,12 +52,31 @@ fn patterns_are_refused_with_their_place() {
     assert!(matches!(wrong("a\\"), Error::Pattern { at: 1, .. }));
     assert!(matches!(wrong(r"(?<=a)b"), Error::Pattern { at: 0, .. }));
     assert!(matches!(wrong(r"a{2,1}"), Error::Pattern { at: 1, .. }));
+    // Without the anchor before it there is nothing to repeat.
+    assert!(matches!(wrong("^*a"), Error::Pattern { at: 1, .. }));
     assert!(matches!(wrong(""), Error::EmptyPattern));
     assert!(matches!(wrong("^$"), Error::EmptyPattern));
     assert!(matches!(wrong(r"a\b c"), Error::Anchor));
     assert!(matches!(wrong("a|^b"), Error::Anchor));
     Grammar::regex(r"a\$").unwrap();
     Grammar::regex(r"a\\$").unwrap();
+}
+
+/// Line breaks and tabs would be demanded, and a comment would never end.
+#[test]
+fn verbose_patterns_are_written_in_one_line() {
+    for pattern in ["(?x)a\nb", "(?x)a # c\n b", "(?x: a\t) b", "(?x)\ra", "^(?x)a\n"] {
+        let error = Grammar::regex(pattern).unwrap_err();
+        assert!(matches!(error, Error::Verbose), "{pattern:?}: {error}");
+    }
+    assert!(texts(&Grammar::regex("(?x) a b # c").unwrap(), 3).contains("ab"));
+    for pattern in ["a\nb\t", "(?x)a\\\nb\\\t", "[\n]{0}a\nb\t"] {
+        assert_eq!(
+            texts(&Grammar::regex(pattern).unwrap(), 3),
+            BTreeSet::from(["a\nb\t".to_owned()]),
+            "{pattern:?}"
+        );
+    }
 }
 
 #[test]
@@ -90,11 +109,12 @@ fn a_character_may_come_in_pieces() {
     constraint.accept(256).unwrap();
     // In the middle of the character.
     assert_eq!(constraint.mask().unwrap().tokens().collect::<Vec<_>>(), [0xA9, 257]);
-    let mut other = constraint.clone();
     constraint.accept(257).unwrap();
     assert!(constraint.finished());
     assert_eq!(constraint.mask().unwrap().tokens().collect::<Vec<_>>(), [270]);
-    // The clone is where it was.
+    // In other pieces.
+    let mut other = Constraint::new(&vocabulary, &Grammar::regex("aéb").unwrap()).unwrap();
+    other.accept(256).unwrap();
     other.accept(0xA9).unwrap();
     assert!(!other.finished());
     assert_eq!(other.mask().unwrap().tokens().collect::<Vec<_>>(), [u32::from(b'b')]);
