@@ -241,7 +241,6 @@ mod tests {
                 let want: Vec<_> = texts.iter().map(|qkv| alone(qkv, &shape, cache_type)).collect();
                 for isa in Isa::available() {
                     let cx = &mut Context::new(Team::new(threads).unwrap(), isa);
-                    // Another order of sequences than that of the segments.
                     // Also of so many that their heads are stored together.
                     let room = if seed.is_multiple_of(2) { 17 } else { texts.len() + 1 };
                     let mut cache = KvCache::new(room, 90, kv_heads, d, cache_type);
@@ -251,6 +250,7 @@ mod tests {
                         let mut rows = Array2::zeros((0, shape.qkv_cols()));
                         for (i, text) in texts.iter().enumerate() {
                             let step = steps[(call + i) % steps.len()].min(text.nrows() - at[i]);
+                            // Another order of sequences than that of the segments.
                             let sequence = texts.len() - i;
                             segments.push(Segment { sequence, position: at[i], rows: step });
                             rows.append(ndarray::Axis(0), text.slice(s![at[i]..at[i] + step, ..])).unwrap();
