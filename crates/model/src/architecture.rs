@@ -344,9 +344,7 @@ pub(crate) fn attend<T: Real>(
         }
         Attend::Cached { cache, segments, .. } => {
             let shape = &config.attention(1, qkv.nrows());
-            let (q_end, k_end) = (shape.query_cols(), shape.query_cols() + shape.kv_cols());
-            cache.store(cx, segments, qkv.slice(s![.., q_end..k_end]), qkv.slice(s![.., k_end..]));
-            attention::forward_cached(cx, out, qkv.slice(s![.., ..q_end]), cache, shape, segments);
+            attention::forward_cached(cx, out, qkv, cache, shape, segments);
         }
     }
 }

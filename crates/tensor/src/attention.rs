@@ -7,6 +7,7 @@
 mod backward;
 mod cache;
 mod forward;
+mod heads;
 mod narrow;
 mod segments;
 

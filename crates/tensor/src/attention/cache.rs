@@ -1,9 +1,9 @@
 //! Keys and values in the order the forward reads them: blocks of 64 positions, each as panels of 32 columns.
 
-use ndarray::{ArrayView2, s};
-use selvedge_sync::{Team, chunks};
+use selvedge_sync::{Parts, Team, chunks};
 
-use super::narrow::{Bytes, Fresh, Halves, Narrow};
+use super::heads::{Head, OverHeads, WideHead};
+use super::narrow::{ByteHead, Bytes, HalfHead, Halves, Narrow, block_len, block_scales};
 use super::{BLOCK, Segment, Shape};
 use crate::matmul::{COLS, Full, Panel};
 use crate::tile::{Panels, Strided};
@@ -53,8 +53,11 @@ enum Kept<T> {
         keys: Vec<T>,
         values: Vec<T>,
     },
-    Half(Halves),
-    Byte(Bytes),
+    Half(Vec<u16>),
+    Byte {
+        codes: Vec<i8>,
+        scales: Vec<u16>,
+    },
 }
 
 impl<T: Real> KvCache<T> {
@@ -81,8 +84,10 @@ impl<T: Real> KvCache<T> {
         let kept = match cache_type {
             CacheType::F32 => wide(keys_len::<T, Full>(d), values_len::<T, Full>(d)),
             CacheType::Bf16 => wide(keys_len::<T, T::Half>(d), values_len::<T, T::Half>(d)),
-            CacheType::F16 => Kept::Half(Halves::new(count, d)),
-            CacheType::Q8_0 => Kept::Byte(Bytes::new(count, d)),
+            CacheType::F16 => Kept::Half(vec![0; count * block_len(d)]),
+            CacheType::Q8_0 => {
+                Kept::Byte { codes: vec![0; count * block_len(d)], scales: vec![0; count * block_scales(d)] }
+            }
         };
         KvCache { kept, cache_type, sequences, blocks, kv_heads, head_size }
     }
@@ -102,8 +107,8 @@ impl<T: Real> KvCache<T> {
         let block = match cache_type {
             CacheType::F32 => wide * (keys_len::<T, Full>(d) + values_len::<T, Full>(d)),
             CacheType::Bf16 => wide * (keys_len::<T, T::Half>(d) + values_len::<T, T::Half>(d)),
-            CacheType::F16 => Halves::block_bytes(d),
-            CacheType::Q8_0 => Bytes::block_bytes(d),
+            CacheType::F16 => block_len(d) * size_of::<u16>(),
+            CacheType::Q8_0 => block_len(d) + block_scales(d) * size_of::<u16>(),
         };
         let blocks = context.div_ceil(BLOCK).checked_mul(kv_heads)?.checked_mul(sequences)?;
         blocks.checked_mul(block).filter(|&bytes| isize::try_from(bytes).is_ok())
@@ -128,100 +133,45 @@ impl<T: Real> KvCache<T> {
     pub fn bytes(&self) -> usize {
         match &self.kept {
             Kept::Wide { keys, values } => size_of_val(&keys[..]) + size_of_val(&values[..]),
-            Kept::Half(kept) => kept.bytes(),
-            Kept::Byte(kept) => kept.bytes(),
+            Kept::Half(bits) => size_of_val(&bits[..]),
+            Kept::Byte { codes, scales } => codes.len() + size_of_val(&scales[..]),
         }
     }
 
     /// Stores keys and values (rows, HKV·D), the rows of one segment after those of another, at the positions of their
-    /// segments, over what was there.
-    ///
-    /// # Panics
-    /// If they do not fit.
+    /// segments, over what was there. All of them fit.
     #[track_caller]
-    pub fn store(
-        &mut self,
-        cx: &mut Context<T>,
-        segments: &[Segment],
-        k: ArrayView2<'_, T>,
-        v: ArrayView2<'_, T>,
-    ) {
-        self.check_room(segments);
-        let dim = (segments.iter().map(|segment| segment.rows).sum(), self.kv_heads * self.head_size);
-        assert!(k.dim() == dim && v.dim() == dim, "keys {:?} and values {:?} of {dim:?}", k.dim(), v.dim());
-        match self.cache_type {
-            CacheType::F32 => self.put::<Full>(cx, segments, k.into(), v.into()),
-            CacheType::Bf16 => self.put::<T::Half>(cx, segments, k.into(), v.into()),
-            CacheType::F16 | CacheType::Q8_0 => {
-                let mut rows = 0;
-                for &Segment { sequence, position, rows: count } in segments {
-                    let [k, v] = [&k, &v].map(|x| x.slice(s![rows..rows + count, ..]));
-                    self.put_narrow(cx, sequence, position, k, v);
-                    rows += count;
-                }
-            }
-        }
-    }
-
-    #[track_caller]
-    fn put<P: Panel<T>>(
+    pub(super) fn store(
         &mut self,
         cx: &Context<T>,
         segments: &[Segment],
         k: Strided<'_, T>,
         v: Strided<'_, T>,
     ) {
-        let Kept::Wide { keys, values } = &mut self.kept else { unreachable!("a cache of another type") };
-        let (isa, heads, d) = (cx.isa(), self.kv_heads, self.head_size);
-        let lens = [keys_len::<T, P>(d), values_len::<T, P>(d)].map(|len| self.blocks * len);
-        if k.rows() == 0 || lens.contains(&0) {
-            return;
-        }
-        let (keys, values) = (P::view_mut(keys), P::view_mut(values));
-        // Heads alone keep threads busy with few sequences; of many, each looks through the segments once.
-        let together = if self.sequences < 16 { 1 } else { heads };
-        let lens = lens.map(|len| (len, together * len));
-        // Heads of a sequence, by their place in the cache.
-        let one = |index: usize, keys: &mut [P::Element], values: &mut [P::Element]| {
-            let (sequence, head) = (index * together / heads, index * together % heads);
-            let mut first = 0;
-            for segment in segments {
-                if segment.sequence == sequence {
-                    let each = keys.chunks_mut(lens[0].0).zip(values.chunks_mut(lens[1].0));
-                    for (head, (keys, values)) in (head..).zip(each) {
-                        let [k, v] = [k, v].map(|x| x.window(first, segment.rows, head * d, d));
-                        put_keys::<T, P>(isa, k, segment.position, keys);
-                        put_values::<T, P>(isa, v, segment.position, values);
-                    }
-                }
-                first += segment.rows;
-            }
-        };
-        if is_little(k.rows() * k.cols()) {
-            let parts = keys.chunks_mut(lens[0].1).zip(values.chunks_mut(lens[1].1));
-            parts.enumerate().for_each(|(index, (keys, values))| one(index, keys, values));
-        } else {
-            let parts = (chunks(keys, lens[0].1), chunks(values, lens[1].1));
-            cx.team().parallel_parts(parts, |index, (keys, values)| one(index, keys, values));
-        }
+        let heads = self.kv_heads;
+        self.over_heads(Store { team: cx.team(), isa: cx.isa(), segments, k, v, heads });
     }
 
+    /// Runs `work` over the heads, of which number `sequence · HKV + head` is one of a sequence; nothing, if heads have no
+    /// elements.
     #[track_caller]
-    fn put_narrow(
-        &mut self,
-        cx: &Context<T>,
-        sequence: usize,
-        first: usize,
-        k: ArrayView2<'_, T>,
-        v: ArrayView2<'_, T>,
-    ) {
+    pub(super) fn over_heads(&mut self, work: impl OverHeads<T>) {
         let (blocks, d) = (self.blocks, self.head_size);
-        let heads = sequence * self.kv_heads * blocks..(sequence + 1) * self.kv_heads * blocks;
-        let fresh = Fresh { blocks, d, first, k: k.into(), v: v.into() };
-        match &mut self.kept {
-            Kept::Half(kept) => kept.store(cx.team(), heads, &fresh),
-            Kept::Byte(kept) => kept.store(cx.team(), heads, &fresh),
-            Kept::Wide { .. } => unreachable!("a cache of another type"),
+        if blocks == 0 || d == 0 {
+            return;
+        }
+        match (&mut self.kept, self.cache_type) {
+            (Kept::Wide { keys, values }, CacheType::Bf16) => {
+                over_wide::<T, T::Half>(keys, values, (blocks, d), work);
+            }
+            (Kept::Wide { keys, values }, _) => over_wide::<T, Full>(keys, values, (blocks, d), work),
+            (Kept::Half(bits), _) => {
+                work.run::<Full, _, _>(chunks(bits, blocks * block_len(d)), HalfHead);
+            }
+            (Kept::Byte { codes, scales }, _) => {
+                let parts = (chunks(codes, blocks * block_len(d)), chunks(scales, blocks * block_scales(d)));
+                work.run::<Full, _, _>(parts, |(codes, scales)| ByteHead { codes, scales });
+            }
         }
     }
 
@@ -249,8 +199,11 @@ impl<T: Real> KvCache<T> {
                     copy_blocks(keys, lens[0], from, to, count);
                     copy_blocks(values, lens[1], from, to, count);
                 }
-                Kept::Half(kept) => kept.copy(d, from, to, count),
-                Kept::Byte(kept) => kept.copy(d, from, to, count),
+                Kept::Half(bits) => copy_blocks(bits, block_len(d), from, to, count),
+                Kept::Byte { codes, scales } => {
+                    copy_blocks(codes, block_len(d), from, to, count);
+                    copy_blocks(scales, block_scales(d), from, to, count);
+                }
             }
         }
     }
@@ -262,15 +215,15 @@ impl<T: Real> KvCache<T> {
     }
 
     /// In f16.
-    pub(super) fn halves(&self) -> Narrow<'_, Halves> {
-        let Kept::Half(kept) = &self.kept else { unreachable!("a cache of another type") };
-        Narrow { kept, blocks: self.blocks }
+    pub(super) fn halves(&self) -> Narrow<Halves<'_>> {
+        let Kept::Half(bits) = &self.kept else { unreachable!("a cache of another type") };
+        Narrow { kept: Halves(bits), blocks: self.blocks }
     }
 
     /// In codes of 8 bits.
-    pub(super) fn codes(&self) -> Narrow<'_, Bytes> {
-        let Kept::Byte(kept) = &self.kept else { unreachable!("a cache of another type") };
-        Narrow { kept, blocks: self.blocks }
+    pub(super) fn codes(&self) -> Narrow<Bytes<'_>> {
+        let Kept::Byte { codes, scales } = &self.kept else { unreachable!("a cache of another type") };
+        Narrow { kept: Bytes { codes, scales }, blocks: self.blocks }
     }
 
     #[track_caller]
@@ -281,11 +234,6 @@ impl<T: Real> KvCache<T> {
             self.kv_heads,
             self.head_size
         );
-        self.check_room(segments);
-    }
-
-    #[track_caller]
-    fn check_room(&self, segments: &[Segment]) {
         for segment in segments {
             assert!(
                 segment.sequence < self.sequences && segment.position + segment.rows <= self.capacity(),
@@ -297,8 +245,51 @@ impl<T: Real> KvCache<T> {
     }
 }
 
+/// [`KvCache::over_heads`] of keys and values as products read them.
+#[track_caller]
+fn over_wide<T: Real, P: Panel<T>>(
+    keys: &mut [T],
+    values: &mut [T],
+    (blocks, d): (usize, usize),
+    work: impl OverHeads<T>,
+) {
+    let (keys, values) = (P::view_mut(keys), P::view_mut(values));
+    let lens = [keys_len::<T, P>(d), values_len::<T, P>(d)].map(|len| blocks * len);
+    let parts = (chunks(keys, lens[0]), chunks(values, lens[1]));
+    work.run::<P, _, _>(parts, |(keys, values)| WideHead { keys, values });
+}
+
+/// Keys and values that are put into the heads of their sequences.
+struct Store<'a, T> {
+    team: &'a Team,
+    isa: Isa,
+    segments: &'a [Segment],
+    k: Strided<'a, T>,
+    v: Strided<'a, T>,
+    heads: usize,
+}
+
+impl<T: Real> OverHeads<T> for Store<'_, T> {
+    #[track_caller]
+    fn run<P: Panel<T>, H: Parts, W: Head<T, P>>(self, heads: H, head: impl Fn(H::Part) -> W + Sync) {
+        let Store { team, isa, segments, k, v, heads: of_sequence } = self;
+        let d = k.cols() / of_sequence;
+        team.parallel_parts(heads, |index, part| {
+            let (sequence, at, mut head, mut first) =
+                (index / of_sequence, index % of_sequence, head(part), 0);
+            for segment in segments {
+                if segment.sequence == sequence {
+                    let [k, v] = [k, v].map(|x| x.window(first, segment.rows, at * d, d));
+                    head.put(isa, k, v, segment.position);
+                }
+                first += segment.rows;
+            }
+        });
+    }
+}
+
 /// Copies `count` blocks of `len` elements.
-pub(super) fn copy_blocks<E: Copy>(buffer: &mut [E], len: usize, from: usize, to: usize, count: usize) {
+fn copy_blocks<E: Copy>(buffer: &mut [E], len: usize, from: usize, to: usize, count: usize) {
     buffer.copy_within(from * len..(from + count) * len, to * len);
 }
 
@@ -421,13 +412,13 @@ pub(super) fn put<T: Real, P: Panel<T>>(
     }
 }
 
-/// Whether so many keys, and as many values, are put in their places before threads would have been called.
-pub(super) fn is_little(elements: usize) -> bool {
-    elements <= 1024
-}
-
 /// Keys of one head (T, D): each becomes a column of a panel.
-fn put_keys<T: Real, P: Panel<T>>(isa: Isa, k: Strided<'_, T>, first: usize, keys: &mut [P::Element]) {
+pub(super) fn put_keys<T: Real, P: Panel<T>>(
+    isa: Isa,
+    k: Strided<'_, T>,
+    first: usize,
+    keys: &mut [P::Element],
+) {
     let (time, d) = (k.rows(), k.cols());
     let panel_len = P::steps(d) * COLS;
     let mut t = 0;
@@ -440,7 +431,12 @@ fn put_keys<T: Real, P: Panel<T>>(isa: Isa, k: Strided<'_, T>, first: usize, key
 }
 
 /// Values of one head (T, D): each becomes a row of every panel.
-fn put_values<T: Real, P: Panel<T>>(isa: Isa, v: Strided<'_, T>, first: usize, values: &mut [P::Element]) {
+pub(super) fn put_values<T: Real, P: Panel<T>>(
+    isa: Isa,
+    v: Strided<'_, T>,
+    first: usize,
+    values: &mut [P::Element],
+) {
     let (time, d) = (v.rows(), v.cols());
     let panel_len = P::steps(BLOCK) * COLS;
     let mut t = 0;

@@ -4,12 +4,10 @@
 //! is turned line by line, into memory of the nearest cache, where products of f32 read it. What numbers stand for is exact
 //! in f32: a code of 8 bits times a scale of 11 has 19.
 
-use std::ops::Range;
-
 use half::f16;
-use selvedge_sync::{Team, chunks};
 
-use super::cache::{Blocks, copy_blocks, is_little};
+use super::cache::Blocks;
+use super::heads::Head;
 use super::{BLOCK, Shape};
 use crate::isa::dispatch;
 use crate::matmul::{COLS, Full};
@@ -19,8 +17,8 @@ use crate::{Isa, Real};
 
 /// Keys and values as they are kept, and the blocks of a head.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Narrow<'a, K> {
-    pub(super) kept: &'a K,
+pub(super) struct Narrow<K> {
+    pub(super) kept: K,
     pub(super) blocks: usize,
 }
 
@@ -29,15 +27,31 @@ fn lens(d: usize) -> [usize; 2] {
     [BLOCK * d, BLOCK * d.next_multiple_of(COLS)]
 }
 
+/// Elements of a block.
+pub(super) fn block_len(d: usize) -> usize {
+    lens(d).iter().sum()
+}
+
+/// Scales of the keys of a block in codes, or of its values. Of keys: 32 of a panel for each 32 elements. Of values: 64 of a
+/// panel.
+fn scales_len(d: usize) -> usize {
+    BLOCK * d.div_ceil(COLS)
+}
+
+/// Scales of a block in codes.
+pub(super) fn block_scales(d: usize) -> usize {
+    2 * scales_len(d)
+}
+
 /// One way to keep blocks.
 pub(super) trait Keep: Sync {
     /// Numbers of the first `count` positions of a block.
     fn load<T: Real>(&self, isa: Isa, d: usize, block: usize, count: usize, keys: &mut [T], values: &mut [T]);
 }
 
-impl<T: Real, K: Keep> Blocks<T, Full> for Narrow<'_, K> {
+impl<T: Real, K: Keep> Blocks<T, Full> for Narrow<K> {
     fn room(shape: &Shape) -> usize {
-        lens(shape.head_size).iter().sum()
+        block_len(shape.head_size)
     }
 
     fn block<'b>(
@@ -50,95 +64,18 @@ impl<T: Real, K: Keep> Blocks<T, Full> for Narrow<'_, K> {
         room: &'b mut [T],
     ) -> [Panels<'b, T, COLS>; 2] {
         let d = shape.head_size;
-        let (keys, values) = room[..lens(d).iter().sum()].split_at_mut(lens(d)[0]);
+        let (keys, values) = room[..block_len(d)].split_at_mut(lens(d)[0]);
         let at = (sequence * shape.kv_heads + head) * self.blocks + block;
         self.kept.load(isa, d, at, count, keys, values);
         [Panels::packed(keys, d, count, d * COLS), Panels::packed(values, count, d, BLOCK * COLS)]
     }
 }
 
-/// Keys and values (T, HKV·D) that are stored from position `first` on, in so many blocks a head.
-pub(super) struct Fresh<'a, T> {
-    pub(super) blocks: usize,
-    pub(super) d: usize,
-    pub(super) first: usize,
-    pub(super) k: Strided<'a, T>,
-    pub(super) v: Strided<'a, T>,
-}
-
-impl<T: Real> Fresh<'_, T> {
-    fn is_empty(&self) -> bool {
-        self.k.rows() == 0 || self.d == 0
-    }
-
-    fn is_little(&self) -> bool {
-        is_little(self.k.rows() * self.k.cols())
-    }
-
-    /// Calls `put` for each position of a head: its block, its row in there, its key and its value.
-    fn each(&self, head: usize, mut put: impl FnMut(usize, usize, &[T], &[T])) {
-        for t in 0..self.k.rows() {
-            let (block, row) = ((self.first + t) / BLOCK, (self.first + t) % BLOCK);
-            let [k, v] = [&self.k, &self.v].map(|x| x.window(t, 1, head * self.d, self.d));
-            put(block, row, k.row(0), v.row(0));
-        }
-    }
-}
-
 /// In f16, `[block][keys, values]`.
-#[derive(Clone, Debug)]
-pub(super) struct Halves {
-    bits: Vec<u16>,
-}
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Halves<'a>(pub(super) &'a [u16]);
 
-impl Halves {
-    pub(super) fn new(blocks: usize, d: usize) -> Self {
-        Halves { bits: vec![0; blocks * Self::len(d)] }
-    }
-
-    fn len(d: usize) -> usize {
-        lens(d).iter().sum()
-    }
-
-    pub(super) fn block_bytes(d: usize) -> usize {
-        Self::len(d) * size_of::<u16>()
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        size_of_val(&self.bits[..])
-    }
-
-    pub(super) fn copy(&mut self, d: usize, from: usize, to: usize, count: usize) {
-        copy_blocks(&mut self.bits, Self::len(d), from, to, count);
-    }
-
-    /// Stores keys and values into the blocks `of` a sequence.
-    #[track_caller]
-    pub(super) fn store<T: Real>(&mut self, team: &Team, of: Range<usize>, fresh: &Fresh<'_, T>) {
-        let (d, len) = (fresh.d, Self::len(fresh.d));
-        if fresh.is_empty() {
-            return;
-        }
-        let bits = &mut self.bits[of.start * len..of.end * len];
-        let one = |head: usize, bits: &mut [u16]| {
-            fresh.each(head, |block, row, k, v| {
-                let (keys, values) = bits[block * len..][..len].split_at_mut(lens(d)[0]);
-                for (i, (&key, &value)) in k.iter().zip(v).enumerate() {
-                    keys[key_at(d, row, i)] = f16::from_f32(key.to_f64() as f32).to_bits();
-                    values[value_at(row, i)] = f16::from_f32(value.to_f64() as f32).to_bits();
-                }
-            });
-        };
-        let size = fresh.blocks * len;
-        if fresh.is_little() {
-            bits.chunks_mut(size).enumerate().for_each(|(head, bits)| one(head, bits));
-        } else {
-            team.parallel_parts(chunks(bits, size), one);
-        }
-    }
-}
-
-impl Keep for Halves {
+impl Keep for Halves<'_> {
     fn load<T: Real>(
         &self,
         isa: Isa,
@@ -148,7 +85,7 @@ impl Keep for Halves {
         keys: &mut [T],
         values: &mut [T],
     ) {
-        let (from_keys, from_values) = self.bits[block * Self::len(d)..][..Self::len(d)].split_at(lens(d)[0]);
+        let (from_keys, from_values) = self.0[block * block_len(d)..][..block_len(d)].split_at(lens(d)[0]);
         let whole = count.next_multiple_of(COLS) * d;
         widen(isa, &from_keys[..whole], &mut keys[..whole]);
         let panels = from_values.chunks_exact(BLOCK * COLS).zip(values.chunks_exact_mut(BLOCK * COLS));
@@ -158,76 +95,40 @@ impl Keep for Halves {
     }
 }
 
-/// In codes of 8 bits, `[block][keys, values]`.
-#[derive(Clone, Debug)]
-pub(super) struct Bytes {
-    codes: Vec<i8>,
-    /// Of keys: 32 of a panel for each 32 elements. Of values: 64 of a panel.
-    scales: Vec<u16>,
-}
+/// The blocks of a head in f16.
+#[derive(Debug)]
+pub(super) struct HalfHead<'a>(pub(super) &'a mut [u16]);
 
-/// Scales of the keys of a block, or of its values.
-fn scales_len(d: usize) -> usize {
-    BLOCK * d.div_ceil(COLS)
-}
+impl<T: Real> Head<T, Full> for HalfHead<'_> {
+    type Read<'a>
+        = Narrow<Halves<'a>>
+    where
+        Self: 'a;
 
-impl Bytes {
-    pub(super) fn new(blocks: usize, d: usize) -> Self {
-        Bytes { codes: vec![0; blocks * Halves::len(d)], scales: vec![0; blocks * 2 * scales_len(d)] }
+    fn put(&mut self, _: Isa, k: Strided<'_, T>, v: Strided<'_, T>, first: usize) {
+        let d = k.cols();
+        each(k, v, first, |block, row, k, v| {
+            let (keys, values) = self.0[block * block_len(d)..][..block_len(d)].split_at_mut(lens(d)[0]);
+            for (i, (&key, &value)) in k.iter().zip(v).enumerate() {
+                keys[key_at(d, row, i)] = f16::from_f32(key.to_f64() as f32).to_bits();
+                values[value_at(row, i)] = f16::from_f32(value.to_f64() as f32).to_bits();
+            }
+        });
     }
 
-    pub(super) fn block_bytes(d: usize) -> usize {
-        Halves::len(d) + 2 * scales_len(d) * size_of::<u16>()
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.codes.len() + size_of_val(&self.scales[..])
-    }
-
-    pub(super) fn copy(&mut self, d: usize, from: usize, to: usize, count: usize) {
-        copy_blocks(&mut self.codes, Halves::len(d), from, to, count);
-        copy_blocks(&mut self.scales, 2 * scales_len(d), from, to, count);
-    }
-
-    /// As [`Halves::store`].
-    #[track_caller]
-    pub(super) fn store<T: Real>(&mut self, team: &Team, of: Range<usize>, fresh: &Fresh<'_, T>) {
-        const { assert!(crate::quantized::BLOCK == COLS) };
-        let (d, len, scales_len) = (fresh.d, Halves::len(fresh.d), scales_len(fresh.d));
-        if fresh.is_empty() {
-            return;
-        }
-        let codes = &mut self.codes[of.start * len..of.end * len];
-        let scales = &mut self.scales[of.start * 2 * scales_len..of.end * 2 * scales_len];
-        let one = |head: usize, codes: &mut [i8], scales: &mut [u16]| {
-            fresh.each(head, |block, row, k, v| {
-                let (keys, values) = codes[block * len..][..len].split_at_mut(lens(d)[0]);
-                let scales = &mut scales[block * 2 * scales_len..][..2 * scales_len];
-                let (key_scales, value_scales) = scales.split_at_mut(scales_len);
-                for (group, (k, v)) in k.chunks(COLS).zip(v.chunks(COLS)).enumerate() {
-                    let [k_block, v_block] = [k, v].map(rounded);
-                    key_scales[row / COLS * scales_len / 2 + group * COLS + row % COLS] =
-                        k_block.scale.to_bits();
-                    value_scales[group * BLOCK + row] = v_block.scale.to_bits();
-                    for i in 0..k.len() {
-                        keys[key_at(d, row, group * COLS + i)] = code(k_block.codes[i]);
-                        values[value_at(row, group * COLS + i)] = code(v_block.codes[i]);
-                    }
-                }
-            });
-        };
-        let sizes = (fresh.blocks * len, fresh.blocks * 2 * scales_len);
-        if fresh.is_little() {
-            let parts = codes.chunks_mut(sizes.0).zip(scales.chunks_mut(sizes.1));
-            parts.enumerate().for_each(|(head, (codes, scales))| one(head, codes, scales));
-        } else {
-            let parts = (chunks(codes, sizes.0), chunks(scales, sizes.1));
-            team.parallel_parts(parts, |head, (codes, scales)| one(head, codes, scales));
-        }
+    fn read(&self) -> Self::Read<'_> {
+        Narrow { kept: Halves(self.0), blocks: 1 }
     }
 }
 
-impl Keep for Bytes {
+/// In codes of 8 bits, `[block][keys, values]`, and their scales.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bytes<'a> {
+    pub(super) codes: &'a [i8],
+    pub(super) scales: &'a [u16],
+}
+
+impl Keep for Bytes<'_> {
     fn load<T: Real>(
         &self,
         isa: Isa,
@@ -238,8 +139,8 @@ impl Keep for Bytes {
         values: &mut [T],
     ) {
         let (from_keys, from_values) =
-            self.codes[block * Halves::len(d)..][..Halves::len(d)].split_at(lens(d)[0]);
-        let of_block = &self.scales[block * 2 * scales_len(d)..][..2 * scales_len(d)];
+            self.codes[block * block_len(d)..][..block_len(d)].split_at(lens(d)[0]);
+        let of_block = &self.scales[block * block_scales(d)..][..block_scales(d)];
         let (key_scales, value_scales) = of_block.split_at(scales_len(d));
         let panels = from_keys.chunks_exact(COLS * d).zip(keys.chunks_exact_mut(COLS * d));
         let panels = panels.zip(key_scales.chunks_exact(scales_len(d) / 2));
@@ -254,6 +155,57 @@ impl Keep for Bytes {
             let len = count * COLS;
             scale_lines(isa, &from[..len], &scales[..count], &mut to[..len]);
         }
+    }
+}
+
+/// The blocks of a head in codes of 8 bits.
+#[derive(Debug)]
+pub(super) struct ByteHead<'a> {
+    pub(super) codes: &'a mut [i8],
+    pub(super) scales: &'a mut [u16],
+}
+
+impl<T: Real> Head<T, Full> for ByteHead<'_> {
+    type Read<'a>
+        = Narrow<Bytes<'a>>
+    where
+        Self: 'a;
+
+    fn put(&mut self, _: Isa, k: Strided<'_, T>, v: Strided<'_, T>, first: usize) {
+        const { assert!(crate::quantized::BLOCK == COLS) };
+        let d = k.cols();
+        each(k, v, first, |block, row, k, v| {
+            let (keys, values) = self.codes[block * block_len(d)..][..block_len(d)].split_at_mut(lens(d)[0]);
+            let scales = &mut self.scales[block * block_scales(d)..][..block_scales(d)];
+            let (key_scales, value_scales) = scales.split_at_mut(scales_len(d));
+            for (group, (k, v)) in k.chunks(COLS).zip(v.chunks(COLS)).enumerate() {
+                let [k_block, v_block] = [k, v].map(rounded);
+                key_scales[row / COLS * scales_len(d) / 2 + group * COLS + row % COLS] =
+                    k_block.scale.to_bits();
+                value_scales[group * BLOCK + row] = v_block.scale.to_bits();
+                for i in 0..k.len() {
+                    keys[key_at(d, row, group * COLS + i)] = code(k_block.codes[i]);
+                    values[value_at(row, group * COLS + i)] = code(v_block.codes[i]);
+                }
+            }
+        });
+    }
+
+    fn read(&self) -> Self::Read<'_> {
+        Narrow { kept: Bytes { codes: self.codes, scales: self.scales }, blocks: 1 }
+    }
+}
+
+/// Calls `put` for each position of keys and values (T, D) that begin at position `first`: its block, its row in there, its
+/// key and its value.
+fn each<T: Real>(
+    k: Strided<'_, T>,
+    v: Strided<'_, T>,
+    first: usize,
+    mut put: impl FnMut(usize, usize, &[T], &[T]),
+) {
+    for t in 0..k.rows() {
+        put((first + t) / BLOCK, (first + t) % BLOCK, k.row(t), v.row(t));
     }
 }
 

@@ -6,11 +6,12 @@ use selvedge_sync::Parts;
 
 use super::cache::{Blocks, CacheType, KvCache};
 use super::forward::{Queries, State, parts, scratch};
+use super::heads::{Head, OverHeads};
 use super::{BLOCK, Shape};
 use crate::context::carve;
 use crate::matmul::{Full, Panel, left};
 use crate::tile::{Strided, Tile};
-use crate::{Context, Real};
+use crate::{Context, Isa, Real};
 
 /// Consecutive rows of one sequence, after those of the segments before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,11 +24,13 @@ pub struct Segment {
     pub rows: usize,
 }
 
-/// out (N, H·D) of queries (N, H·D), the rows of one segment after those of another, whose keys and values, like those of
-/// all positions before, are in `cache`. Batch and time of the shape do not count.
+/// Stores the keys and values of rows (N, (H + 2·HKV)·D) of queries, keys and values in `cache`, the rows of one segment after
+/// those of another, at the positions of their segments, over what was there. Then out (N, H·D) is attention of the
+/// queries over all positions up to their own. Batch and time of the shape do not count.
 ///
 /// Each segment of several rows is a task a query head; one of a single row is a task a key head, whose query heads are rows
-/// that look at the same keys.
+/// that look at the same keys. Where all segments are of one row and of different sequences, as where texts are written, that
+/// task stores its key and its value, too: what it reads is in its caches then.
 ///
 /// # Panics
 /// On shapes that do not fit.
@@ -35,67 +38,113 @@ pub struct Segment {
 pub fn forward_cached<T: Real>(
     cx: &mut Context<T>,
     out: ArrayViewMut2<'_, T>,
-    q: ArrayView2<'_, T>,
-    cache: &KvCache<T>,
+    qkv: ArrayView2<'_, T>,
+    cache: &mut KvCache<T>,
     shape: &Shape,
     segments: &[Segment],
 ) {
     shape.check();
     cache.check(shape, segments);
-    match cache.cache_type() {
-        CacheType::F32 => run::<T, Full, _>(cx, out, q, cache.wide::<Full>(), shape, segments),
-        CacheType::Bf16 => run::<T, T::Half, _>(cx, out, q, cache.wide::<T::Half>(), shape, segments),
-        CacheType::F16 => run::<T, Full, _>(cx, out, q, cache.halves(), shape, segments),
-        CacheType::Q8_0 => run::<T, Full, _>(cx, out, q, cache.codes(), shape, segments),
-    }
-}
-
-#[track_caller]
-fn run<T: Real, P: Panel<T>, K: Blocks<T, P>>(
-    cx: &mut Context<T>,
-    out: ArrayViewMut2<'_, T>,
-    q: ArrayView2<'_, T>,
-    kv: K,
-    shape: &Shape,
-    segments: &[Segment],
-) {
-    let (d, group) = (shape.head_size, shape.group());
     let rows: usize = segments.iter().map(|segment| segment.rows).sum();
     assert!(
-        out.dim() == (rows, shape.query_cols()) && q.dim() == out.dim(),
-        "attention of {shape:?} over {rows} rows into {:?}",
+        out.dim() == (rows, shape.query_cols()) && qkv.dim() == (rows, shape.qkv_cols()),
+        "attention of {shape:?} over {rows} rows {:?} into {:?}",
+        qkv.dim(),
         out.dim()
     );
     if rows == 0 || shape.head_size == 0 {
         return;
     }
+    let (q, kv) = (shape.query_cols(), shape.kv_cols());
+    let qkv = Strided::from(qkv);
+    let [q, k, v] = [(0, q), (q, kv), (q + kv, kv)].map(|(col, cols)| qkv.window(0, rows, col, cols));
+    let bands = Bands { whole: Tile::new(out), segments, shape };
+    if bands.are_alone() {
+        return cache.over_heads(Alone { cx, bands, q, k, v });
+    }
+    cache.store(cx, segments, k, v);
+    match cache.cache_type() {
+        CacheType::F32 => run::<T, Full, _>(cx, bands, q, cache.wide::<Full>()),
+        CacheType::Bf16 => run::<T, T::Half, _>(cx, bands, q, cache.wide::<T::Half>()),
+        CacheType::F16 => run::<T, Full, _>(cx, bands, q, cache.halves()),
+        CacheType::Q8_0 => run::<T, Full, _>(cx, bands, q, cache.codes()),
+    }
+}
+
+/// Attention over what has been stored.
+#[track_caller]
+fn run<T: Real, P: Panel<T>, K: Blocks<T, P>>(
+    cx: &mut Context<T>,
+    bands: Bands<'_, T>,
+    q: Strided<'_, T>,
+    kv: K,
+) {
+    let shape = bands.shape;
     let ([], mut runner) = cx.split([], scratch::<T, P, K>(shape));
     let isa = runner.isa;
-    let q = Strided::from(q);
-    let outputs = Bands { whole: Tile::new(out), segments, shape };
-    runner.for_each_with_scratch(outputs, |_, part, scratch| {
-        let Band { segment, first, head, mut out } = part;
-        let [scores, highest, total, lse, copy, weights, room] = carve(scratch, parts::<T, P, K>(shape));
-        let [copy, weights, room] = [copy, weights, room].map(|part| P::view_mut(part));
-        let alone = segment.rows == 1;
-        let q = q.window(first, segment.rows, head * d, out.cols());
-        let q = if alone { Strided::new(q.row(0), group, d, d, 1) } else { q };
-        let mut out = if alone { out.folded(d) } else { out.window(0, segment.rows, 0, d) };
-        for row in (0..q.rows()).step_by(BLOCK) {
-            let rows = BLOCK.min(q.rows() - row);
-            let queries = Queries::<T, P, K> {
-                isa,
-                shape,
-                q: left::<T, P>(isa, q.window(row, rows, 0, d), copy),
-                position: segment.position + if alone { 0 } else { row },
-                alone,
-                kv: &kv,
-                kv_head: (segment.sequence, head / group),
-            };
-            let state = State { scores, highest, total, weights, room };
-            queries.attend(&mut out.window(row, rows, 0, d), &mut lse[..rows], state);
-        }
+    runner.for_each_with_scratch(bands, |_, band, scratch| {
+        let at = (band.segment.sequence, band.head / shape.group());
+        attend::<T, P, K>(isa, shape, band, q, &kv, at, scratch);
     });
+}
+
+/// Rows that are stored and attend, each a sequence of its own.
+struct Alone<'a, 'c, T: Real> {
+    cx: &'c mut Context<T>,
+    bands: Bands<'a, T>,
+    q: Strided<'a, T>,
+    k: Strided<'a, T>,
+    v: Strided<'a, T>,
+}
+
+impl<T: Real> OverHeads<T> for Alone<'_, '_, T> {
+    #[track_caller]
+    fn run<P: Panel<T>, H: Parts, W: Head<T, P>>(self, heads: H, head: impl Fn(H::Part) -> W + Sync) {
+        let Alone { cx, bands, q, k, v } = self;
+        let (shape, d, group) = (bands.shape, bands.shape.head_size, bands.shape.group());
+        let ([], mut runner) = cx.split([], scratch::<T, P, W::Read<'_>>(shape));
+        let isa = runner.isa;
+        runner.for_each_with_scratch(WithHeads { bands, heads }, |_, (band, part), scratch| {
+            let (mut head, col) = (head(part), band.head / group * d);
+            let [k, v] = [k, v].map(|x| x.window(band.first, 1, col, d));
+            head.put(isa, k, v, band.segment.position);
+            attend::<T, P, _>(isa, shape, band, q, &head.read(), (0, 0), scratch);
+        });
+    }
+}
+
+/// Attention of one band, whose keys and values are those of head `at` of `kv`.
+fn attend<T: Real, P: Panel<T>, K: Blocks<T, P>>(
+    isa: Isa,
+    shape: &Shape,
+    band: Band<'_, T>,
+    q: Strided<'_, T>,
+    kv: &K,
+    at: (usize, usize),
+    scratch: &mut [T],
+) {
+    let (d, group) = (shape.head_size, shape.group());
+    let Band { segment, first, head, mut out } = band;
+    let [scores, highest, total, lse, copy, weights, room] = carve(scratch, parts::<T, P, K>(shape));
+    let [copy, weights, room] = [copy, weights, room].map(|part| P::view_mut(part));
+    let alone = segment.rows == 1;
+    let q = q.window(first, segment.rows, head * d, out.cols());
+    let q = if alone { Strided::new(q.row(0), group, d, d, 1) } else { q };
+    let mut out = if alone { out.folded(d) } else { out.window(0, segment.rows, 0, d) };
+    for row in (0..q.rows()).step_by(BLOCK) {
+        let rows = BLOCK.min(q.rows() - row);
+        let queries = Queries::<T, P, K> {
+            isa,
+            shape,
+            q: left::<T, P>(isa, q.window(row, rows, 0, d), copy),
+            position: segment.position + if alone { 0 } else { row },
+            alone,
+            kv,
+            kv_head: at,
+        };
+        let state = State { scores, highest, total, weights, room };
+        queries.attend(&mut out.window(row, rows, 0, d), &mut lse[..rows], state);
+    }
 }
 
 /// The rows of segments cut into heads, or into the heads that share a key head where there is one row.
@@ -116,6 +165,15 @@ struct Band<'a, T> {
 }
 
 impl<T> Bands<'_, T> {
+    /// Whether all segments are of one row, and no two of one sequence.
+    fn are_alone(&self) -> bool {
+        let segments = self.segments;
+        let mut before = segments.iter().enumerate().map(|(i, segment)| (&segments[..i], segment.sequence));
+        segments.iter().all(|segment| segment.rows == 1)
+            && (segments.is_sorted_by(|a, b| a.sequence < b.sequence)
+                || before.all(|(before, sequence)| before.iter().all(|other| other.sequence != sequence)))
+    }
+
     /// Heads of a part.
     fn heads(&self, segment: &Segment) -> usize {
         if segment.rows == 1 { self.shape.group() } else { 1 }
@@ -157,6 +215,31 @@ unsafe impl<'a, T: Real> Parts for Bands<'a, T> {
     }
 }
 
+/// Bands of segments that [are alone](Bands::are_alone), each with the head of its sequence.
+struct WithHeads<'a, T, H> {
+    bands: Bands<'a, T>,
+    heads: H,
+}
+
+// SAFETY: a band and the head of its sequence are that of no other index, since segments are of different sequences.
+unsafe impl<'a, T: Real, H: Parts> Parts for WithHeads<'a, T, H> {
+    type Part = (Band<'a, T>, H::Part);
+
+    fn len(&self) -> usize {
+        self.bands.len()
+    }
+
+    unsafe fn part(&self, index: usize) -> Self::Part {
+        // SAFETY: the caller takes each index once.
+        let band = unsafe { self.bands.part(index) };
+        let shape = self.bands.shape;
+        let head = band.segment.sequence * shape.kv_heads + band.head / shape.group();
+        assert!(head < self.heads.len(), "head {head} of {}", self.heads.len());
+        // SAFETY: below the number of heads, and of this index alone.
+        (band, unsafe { self.heads.part(head) })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use half::f16;
@@ -165,7 +248,6 @@ mod tests {
     use selvedge_sync::Team;
 
     use super::*;
-    use crate::Isa;
     use crate::quantized::{Block, Form};
     use crate::testing::random;
 
@@ -183,10 +265,8 @@ mod tests {
         shape: &Shape,
         segments: &[Segment],
     ) -> Array2<f32> {
-        let (q, k) = (shape.query_cols(), shape.query_cols() + shape.kv_cols());
-        cache.store(cx, segments, qkv.slice(s![.., q..k]), qkv.slice(s![.., k..]));
-        let mut out = Array2::zeros((qkv.nrows(), q));
-        forward_cached(cx, out.view_mut(), qkv.slice(s![.., ..q]), cache, shape, segments);
+        let mut out = Array2::zeros((qkv.nrows(), shape.query_cols()));
+        forward_cached(cx, out.view_mut(), qkv.view(), cache, shape, segments);
         out
     }
 
@@ -312,6 +392,24 @@ mod tests {
                 attend(cx, &mut cache, &last, &shape, &[Segment { sequence, position: 70, rows: 1 }])
             });
             assert_eq!(first, second, "{cache_type:?}");
+        }
+    }
+
+    #[test]
+    fn rows_of_one_sequence_may_come_as_segments_of_their_own() {
+        let shape = shape(2, 2, 20);
+        let text = random::<f32>(1, (3, shape.qkv_cols()));
+        for cache_type in TYPES {
+            let want = alone(&text, &shape, cache_type);
+            let cx = &mut Context::new(Team::new(2).unwrap(), Isa::detect());
+            let mut cache = KvCache::new(2, 3, 2, 20, cache_type);
+            // The last first: it sees what the others store.
+            let segments = [(1, 2), (0, 0), (1, 1), (1, 0)];
+            let segments = segments.map(|(sequence, position)| Segment { sequence, position, rows: 1 });
+            let order = [2, 0, 1, 0];
+            let rows = text.select(ndarray::Axis(0), &order);
+            let got = attend(cx, &mut cache, &rows, &shape, &segments);
+            assert_eq!(got, want.select(ndarray::Axis(0), &order), "{cache_type:?}");
         }
     }
 

@@ -4,6 +4,7 @@
 use core::arch::x86_64::*;
 use std::hint::black_box;
 
+use super::kernel::Next;
 use super::layout::{GROUPS, Line, blocks};
 use super::rows::{Rounded, Rows};
 use super::{COLS, Form, GROUP};
@@ -21,7 +22,7 @@ pub(super) unsafe fn tile(
     panel: &[Line],
     x: Rows<'_>,
     first: usize,
-    ahead: bool,
+    next: Next,
     c: &mut Tile<'_, f32>,
 ) {
     let tile = match form {
@@ -35,14 +36,14 @@ pub(super) unsafe fn tile(
         Form::Q6_K => by_rows::<{ Form::Q6_K as u8 }>,
     };
     // SAFETY: the caller's word.
-    unsafe { tile(panel, x, first, ahead, c) };
+    unsafe { tile(panel, x, first, next, c) };
 }
 
 unsafe fn by_rows<const FORM: u8>(
     panel: &[Line],
     x: Rows<'_>,
     first: usize,
-    ahead: bool,
+    next: Next,
     c: &mut Tile<'_, f32>,
 ) {
     let tile = match c.rows() {
@@ -54,7 +55,7 @@ unsafe fn by_rows<const FORM: u8>(
         _ => rows::<6, FORM>,
     };
     // SAFETY: the caller's word, and chosen by the rows of C.
-    unsafe { tile(panel, x, first, ahead, c) };
+    unsafe { tile(panel, x, first, next, c) };
 }
 
 /// # Safety
@@ -64,7 +65,7 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     panel: &[Line],
     x: Rows<'_>,
     first: usize,
-    ahead: bool,
+    next: Next,
     c: &mut Tile<'_, f32>,
 ) {
     let form = const { Form::numbered(FORM) };
@@ -74,6 +75,10 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     let x: [&[Rounded]; M] = std::array::from_fn(|i| x.row(first + i));
     let len = x[0].len();
     let x = x.map(|x| &x[..len]);
+    let ahead = match next {
+        Next::Before => -panel.len().cast_signed(),
+        _ => panel.len().cast_signed(),
+    };
     let mut sums = [[_mm512_setzero_ps(); 2]; M];
     for (i, row) in sums.iter_mut().enumerate() {
         for (j, sum) in row.iter_mut().enumerate() {
@@ -85,10 +90,10 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     // apart that registers did not suffice.
     let steps = black_box(if form.is_narrow() { GROUPS } else { 2 * GROUPS });
     for (b, lines) in (0..len).zip(blocks(form, panel)) {
-        if ahead {
+        if next != Next::Unknown {
             for line in lines.1 {
-                // The same line of the panel that lies behind this one; a hint may name any address.
-                _mm_prefetch::<_MM_HINT_T1>((&raw const *line).wrapping_add(panel.len()).cast());
+                // The same line of the next panel; a hint may name any address.
+                _mm_prefetch::<_MM_HINT_T1>((&raw const *line).wrapping_offset(ahead).cast());
             }
         }
         for part in 0..form.parts() {
