@@ -25,7 +25,7 @@ pub struct Segment {
 }
 
 /// Stores the keys and values of rows (N, (H + 2·HKV)·D) of queries, keys and values in `cache`, the rows of one segment after
-/// those of another, at the positions of their segments, over what was there. Then out (N, H·D) is attention of the
+/// those of another, at the positions of their segments, over what was there; segments of one sequence are in order. Then out (N, H·D) is attention of the
 /// queries over all positions up to their own. Batch and time of the shape do not count.
 ///
 /// Each segment of several rows is a task a query head; one of a single row is a task a key head, whose query heads are rows
@@ -403,11 +403,15 @@ mod tests {
             let want = alone(&text, &shape, cache_type);
             let cx = &mut Context::new(Team::new(2).unwrap(), Isa::detect());
             let mut cache = KvCache::new(2, 3, 2, 20, cache_type);
-            // The last first: it sees what the others store.
-            let segments = [(1, 2), (0, 0), (1, 1), (1, 0)];
+            let segments = [(1, 0), (0, 0), (1, 1), (1, 2)];
             let segments = segments.map(|(sequence, position)| Segment { sequence, position, rows: 1 });
-            let order = [2, 0, 1, 0];
+            let order = [0, 0, 1, 2];
             let rows = text.select(ndarray::Axis(0), &order);
+            let mut out = Array2::<f32>::zeros((4, shape.query_cols()));
+            let bands = Bands { whole: Tile::new(out.view_mut()), segments: &segments, shape: &shape };
+            // Else a task would read what another may not have stored.
+            assert!(!bands.are_alone());
+            assert!(Bands { segments: &segments[1..3], ..bands }.are_alone());
             let got = attend(cx, &mut cache, &rows, &shape, &segments);
             assert_eq!(got, want.select(ndarray::Axis(0), &order), "{cache_type:?}");
         }
