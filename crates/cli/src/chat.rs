@@ -103,7 +103,9 @@ fn talk(
             Said::Message(text) if text.trim().is_empty() => {}
             Said::Message(text) => {
                 let mut out = std::io::stdout().lock();
+                let mut shown = false;
                 let answer = session.answer(cx, generator, &text, cancel, |piece| {
+                    shown |= !piece.is_empty();
                     write!(out, "{piece}").and_then(|()| out.flush()).context("cannot write the answer")
                 })?;
                 drop(out);
@@ -112,7 +114,12 @@ fn talk(
                         result!("")?;
                         report(&answer, generator.context());
                     }
-                    Err(refused) => remark!("no answer: {refused}"),
+                    Err(refused) => {
+                        if shown {
+                            result!("")?;
+                        }
+                        remark!("no answer: {refused}");
+                    }
                 }
             }
             Said::System(text) => {
