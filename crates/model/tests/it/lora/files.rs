@@ -133,8 +133,8 @@ fn adapters_of_others_agree_with_pytorch() {
             .map(|name| -> Vec<u32> { numbers(name).into_iter().map(u32::from_le_bytes).collect() });
         let time = expected.tensor("tokens").unwrap().shape()[1];
         let rows = Rows::new(&tokens, &targets, time);
-        let shared = Weights::shared(&layout(&config).unwrap(), &Arc::new(base.clone()));
-        let model = Tuned::new(config.clone(), Arc::new(shared), adapters.clone(), 1).unwrap();
+        let plain = Weights::plain(&layout(&config).unwrap(), &base);
+        let model = Tuned::new(config.clone(), Arc::new(plain), adapters.clone(), 1).unwrap();
         for isa in Isa::available() {
             let cx = &mut Context::new(Team::new(2).unwrap(), isa);
             // The file says dropout, an evaluation has none.
@@ -151,8 +151,8 @@ fn adapters_of_others_agree_with_pytorch() {
                 .map(|&module| module.to_owned())
                 .collect();
             let none = Adapters::new(&config, none, &targets).unwrap();
-            let shared = Weights::shared(&layout(&config).unwrap(), &Arc::new(base.clone()));
-            let trained = Tuned::new(config.clone(), Arc::new(shared), none, 1).unwrap();
+            let plain = Weights::plain(&layout(&config).unwrap(), &base);
+            let trained = Tuned::new(config.clone(), Arc::new(plain), none, 1).unwrap();
             let (_, grads) = gradient_of(cx, &trained, &params, rows, 2, Mode::Train);
             for slot in model.layout().slots() {
                 let (got, want) = (&grads[slot.span.range()], floats(&format!("grad.{}", slot.name)));
