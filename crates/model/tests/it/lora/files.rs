@@ -27,6 +27,25 @@ fn adapters_survive_the_way_into_files_and_back() {
     }
 }
 
+/// What is written in between, or is not for want of room, finds the one and not the other.
+#[test]
+fn settings_and_matrices_are_written_apart() {
+    let (whole, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let config = &configs()[3];
+    let (adapters, params) = saved(whole.path(), config);
+    let file = |name: &str| fs::read(folder.path().join(name)).ok();
+    peft::save_settings(folder.path(), config, &adapters, "tiny").unwrap();
+    assert_eq!(peft::settings(folder.path()).unwrap(), *adapters.settings());
+    assert_eq!(file(peft::WEIGHTS), None);
+    let settings = folder.path().join("adapter_config.json");
+    let written = fs::read(&settings).unwrap();
+    fs::remove_file(settings).unwrap();
+    peft::save_weights(folder.path(), &adapters, &params).unwrap();
+    assert_eq!(file("adapter_config.json"), None);
+    assert_eq!(file(peft::WEIGHTS).unwrap(), fs::read(whole.path().join(peft::WEIGHTS)).unwrap());
+    assert_eq!(written, fs::read(whole.path().join("adapter_config.json")).unwrap());
+}
+
 /// Names and shapes as PEFT writes them for both wirings.
 #[test]
 fn names_are_those_of_peft() {
