@@ -111,7 +111,8 @@ impl Candidates {
         self.run(Who::Matrixmultiply, Layout::Nn, matrices);
         let expected: Array2<f32> = matrices.output().clone();
         matrices.output().fill(0.0);
-        self.weights = self.dtype.form().map(|form| Quantized::of(form, matrices.views(Layout::Nt).1.t()));
+        let weight = matrices.views(Layout::Nt).1;
+        self.weights = self.dtype.form().map(|form| Quantized::of(&self.context, form, weight.t()));
         let began = Instant::now();
         self.run(who, layout, matrices);
         let seconds = began.elapsed().as_secs_f64();

@@ -18,6 +18,7 @@ use selvedge_tokenizer::chat::{ChatTemplate, MAX_TEMPLATE};
 use selvedge_train::settings::Dtype;
 
 use crate::args::{ChatArgs, DtypeArg};
+use crate::memory::Caches;
 use crate::published::{ChatFormat, Published};
 use crate::say::{remark, result};
 use crate::{INTERRUPTED, file, signals};
@@ -50,7 +51,8 @@ pub(crate) fn run(args: &ChatArgs, cancel: &CancelToken) -> anyhow::Result<ExitC
         session.constrain(grammar, published.config.vocab)?;
     }
     session.set_system(args.system.as_deref().unwrap_or_default());
-    published.with_weights(&mut cx, args.weights, |cx, model, weights| {
+    let caches = Caches::one(&cx, "a shorter --context, --weights of fewer bits");
+    published.with_weights(&mut cx, args.weights, caches, |cx, model, weights| {
         let generator = &mut Generator::with_weights(cx, model, weights);
         if input.is_terminal() {
             remark!("{}: /help lists commands, Ctrl-D ends", args.model.display());
@@ -101,7 +103,9 @@ fn talk(
             Said::Message(text) if text.trim().is_empty() => {}
             Said::Message(text) => {
                 let mut out = std::io::stdout().lock();
+                let mut shown = false;
                 let answer = session.answer(cx, generator, &text, cancel, |piece| {
+                    shown |= !piece.is_empty();
                     write!(out, "{piece}").and_then(|()| out.flush()).context("cannot write the answer")
                 })?;
                 drop(out);
@@ -110,7 +114,12 @@ fn talk(
                         result!("")?;
                         report(&answer, generator.context());
                     }
-                    Err(refused) => remark!("no answer: {refused}"),
+                    Err(refused) => {
+                        if shown {
+                            result!("")?;
+                        }
+                        remark!("no answer: {refused}");
+                    }
                 }
             }
             Said::System(text) => {

@@ -250,14 +250,13 @@ impl<'a> Tuning<'a> {
     /// the settings that it is gone on with. So there is something to resume wherever this is cut off.
     fn save(&mut self, args: &FinetuneArgs) -> anyhow::Result<()> {
         let (row, config) = (self.row(), &self.published.config);
-        let base = args.model.display().to_string();
         if let Some(adapters) = &self.adapters {
-            peft::save_settings(&args.out, config, adapters, &base)?;
+            peft::save_settings(&args.out, config, adapters, &args.model.display().to_string())?;
         }
         self.checkpoints.save(&self.trainer.snapshot(row, None, None)?)?;
         match &self.adapters {
             None => self.published.save(&args.out, self.trainer.params()).map(drop),
-            Some(adapters) => Ok(peft::save(&args.out, config, adapters, self.trainer.params(), &base)?),
+            Some(adapters) => Ok(peft::save_weights(&args.out, adapters, self.trainer.params())?),
         }
     }
 

@@ -38,17 +38,17 @@ pub(crate) fn run(args: &GenerateArgs, cancel: &CancelToken) -> anyhow::Result<E
     if let Some(path) = &args.model {
         let dtype: Dtype = args.dtype.unwrap_or(DtypeArg::F32).into();
         cx = cx.with_precision(dtype.into());
+        let published = Published::open(path, args.context as usize)?;
+        let edges = Edges { before: published.tokenizer.prefix().to_vec(), ends: published.ends.clone() };
+        let (tokenizer, rows) = (&published.tokenizer, published.config.vocab);
+        how.constraint = grammar.map(|grammar| constrain(grammar, tokenizer, rows, &edges)).transpose()?;
         let cache = args.cache.map_or_else(|| cx.precision().into(), CacheType::from);
         let caches = Caches {
             cache_type: cache,
             sequences: count,
             remedy: "a shorter --context, a smaller --count, --cache q8_0, --weights of fewer bits",
         };
-        let published = Published::open_for(path, args.context as usize, caches)?;
-        let edges = Edges { before: published.tokenizer.prefix().to_vec(), ends: published.ends.clone() };
-        let (tokenizer, rows) = (&published.tokenizer, published.config.vocab);
-        how.constraint = grammar.map(|grammar| constrain(grammar, tokenizer, rows, &edges)).transpose()?;
-        return published.with_weights(&mut cx, args.weights, |cx, model, mut weights| {
+        return published.with_weights(&mut cx, args.weights, caches, |cx, model, mut weights| {
             if let Some(folder) = &args.adapter {
                 let (adapters, added) = peft::load(folder, model.config())?;
                 weights = weights.with_adapters(adapters, added);

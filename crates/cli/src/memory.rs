@@ -3,6 +3,7 @@
 
 use anyhow::bail;
 use selvedge_model::{Architecture, Config, Mode, build};
+use selvedge_tensor::Context;
 use selvedge_tensor::attention::{CacheType, KvCache};
 use selvedge_train::settings::{Recipe, Resources};
 
@@ -107,12 +108,10 @@ pub(crate) struct Caches {
 }
 
 impl Caches {
-    /// Of one sequence in f32, where a command has `--context` alone.
-    pub(crate) const ONE: Caches = Caches {
-        cache_type: CacheType::F32,
-        sequences: 1,
-        remedy: "a shorter --context, --weights of fewer bits",
-    };
+    /// Those of one sequence that a `Generator` or `Scorer` makes in a context.
+    pub(crate) fn one(cx: &Context, remedy: &'static str) -> Self {
+        Caches { cache_type: cx.precision().into(), sequences: 1, remedy }
+    }
 }
 
 /// Refuses to generate with weights of so many bytes and caches of all positions, if that is larger than the memory.
@@ -155,6 +154,8 @@ fn total() -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use selvedge_tensor::Precision;
+
     use super::*;
 
     #[test]
@@ -174,7 +175,23 @@ mod tests {
         assert!(error.contains("1099511627776 sequences"), "{error}");
         assert!(error.ends_with("use a smaller --count or a smaller model"), "{error}");
         let long = Config { context: 1 << 24, layers: 4096, ..small };
-        let error = check_generation(&long, 1e6, Caches::ONE).unwrap_err().to_string();
+        let one = Caches::one(&Context::solo(), "a shorter --context");
+        let error = check_generation(&long, 1e6, one).unwrap_err().to_string();
         assert!(error.contains("16777216 positions") && error.contains("--context"), "{error}");
+    }
+
+    #[test]
+    fn a_context_may_fit_in_bf16_alone() {
+        let Some(total) = total() else { return };
+        let config = Config { layers: 64, ..Config::llama(300, 32, 64, 2, 128) };
+        // Keys and values of a position, in f32; three quarters of them are too many, of half their size they are not.
+        let position = F32 * (2 * config.layers * config.kv_heads * config.head_size()) as f64;
+        let config = Config { context: (total / position * 1.5) as usize, ..config };
+        let check = |precision| {
+            let cx = Context::solo().with_precision(precision);
+            check_generation(&config, 1e6, Caches::one(&cx, "a shorter --context"))
+        };
+        check(Precision::Bf16).unwrap();
+        check(Precision::F32).unwrap_err();
     }
 }

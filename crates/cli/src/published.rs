@@ -26,8 +26,6 @@ pub(crate) struct Published {
     pub(crate) tokenizer: Tokenizer,
     /// Tokens that end a text.
     pub(crate) ends: Vec<u32>,
-    /// How keys and values are kept, and of how many sequences.
-    caches: Caches,
 }
 
 enum Source {
@@ -36,14 +34,9 @@ enum Source {
 }
 
 impl Published {
-    /// Opens a `.gguf` file, a folder with `config.json`, or a fetched model by its name, for one sequence of at most `context`
+    /// Opens a `.gguf` file, a folder with `config.json`, or a fetched model by its name, for sequences of at most `context`
     /// positions.
     pub(crate) fn open(path: &Path, context: usize) -> anyhow::Result<Self> {
-        Self::open_for(path, context, Caches::ONE)
-    }
-
-    /// The same for so many sequences as there are caches for.
-    pub(crate) fn open_for(path: &Path, context: usize, caches: Caches) -> anyhow::Result<Self> {
         let path = &*locate(path)?;
         if path.is_dir() {
             let folder = hf::Folder::open(path)?.with_context(context);
@@ -51,13 +44,12 @@ impl Published {
             let config = folder.config().clone();
             let mut ends = folder.generation().eos.clone();
             ends.push(tokenizer.end_of_text());
-            return Self { source: Source::HuggingFace(folder), config, tokenizer, ends, caches }
-                .checked(path);
+            return Self { source: Source::HuggingFace(folder), config, tokenizer, ends }.checked(path);
         }
         let model = gguf::Model::open(path)?.with_context(context);
         let tokenizer = file_tokenizer(&model)?;
         let (config, ends) = (model.config().clone(), vec![tokenizer.end_of_text()]);
-        Self { source: Source::Gguf(model), config, tokenizer, ends, caches }.checked(path)
+        Self { source: Source::Gguf(model), config, tokenizer, ends }.checked(path)
     }
 
     /// A token without a row would be a fault in the middle of a text.
@@ -85,11 +77,12 @@ impl Published {
         }
     }
 
-    /// The weights in a form, if the machine can hold them and what generation needs beside them.
+    /// The weights in a form, if the machine can hold them and the caches that will be made beside them.
     pub(crate) fn weights(
         &self,
         cx: &mut Context,
         form: WeightForm,
+        caches: Caches,
     ) -> anyhow::Result<Weights<'static, f32>> {
         let (config, storage) = (&self.config, form.into());
         let layout = selvedge_model::layout(config)?;
@@ -101,7 +94,7 @@ impl Published {
             Some(model) => model.weights_bytes(cx.precision()),
             None => Weights::<f32>::bytes_of(cx.precision(), config, &layout, storage),
         };
-        memory::check_generation(config, bytes as f64, self.caches)?;
+        memory::check_generation(config, bytes as f64, caches)?;
         match (&self.source, kept) {
             (_, Some(model)) => Ok(model.weights(cx)?),
             (Source::Gguf(model), None) => {
@@ -122,9 +115,10 @@ impl Published {
         &self,
         cx: &mut Context,
         form: WeightForm,
+        caches: Caches,
         then: impl FnOnce(&mut Context, &dyn Architecture<f32>, Weights<'_, f32>) -> anyhow::Result<R>,
     ) -> anyhow::Result<R> {
-        let weights = self.weights(cx, form)?;
+        let weights = self.weights(cx, form, caches)?;
         then(cx, &*self.model()?, weights)
     }
 }

@@ -80,11 +80,24 @@ pub enum Error {
         "the regular expression asks for the place of what it matches, with `^`, `$` or `\\b` inside; leave them out: it matches the whole text"
     )]
     Anchor,
+    /// An anchor where it is not understood.
+    #[error(
+        "the regular expression has `^` elsewhere than at its beginning, `$` elsewhere than at its end, or asks for the place with `\\b` or the like; leave that out"
+    )]
+    InnerAnchor,
     /// Line breaks or tabs in a pattern that skips them.
     #[error(
         "the regular expression has line breaks or tabs where `(?x)` skips them; write it in one line, with spaces and without comments"
     )]
     Verbose,
+    /// A pattern of a JSON schema.
+    #[error("at {place} in the JSON schema: {error}")]
+    InSchema {
+        /// Where, as a `$ref` to it is written.
+        place: String,
+        /// What is wrong with it.
+        error: Box<Error>,
+    },
     /// A pattern without characters.
     #[error("the regular expression is empty and would match the empty text only; give a pattern")]
     EmptyPattern,

@@ -1,5 +1,6 @@
 //! Grammars: what a text is to be, checked before any vocabulary is there.
 
+mod place;
 mod regex;
 mod schema;
 
@@ -33,7 +34,8 @@ impl Grammar {
     /// `$ref` to a place in the schema. What is not understood and would restrict the text is an error, not ignored.
     ///
     /// # Errors
-    /// [`Error::NotJson`]; [`Error::Grammar`] for a schema that is not understood or that no JSON satisfies; those of the
+    /// [`Error::NotJson`]; [`Error::InSchema`] for a pattern that [`Grammar::regex`] would not take either, unless it is in a
+    /// definition that is not used; [`Error::Grammar`] for a schema that is not understood or that no JSON satisfies; those of the
     /// limits.
     pub fn json_schema(text: &str) -> Result<Self, Error> {
         checked_length(Kind::JsonSchema, text)?;

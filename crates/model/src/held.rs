@@ -1,8 +1,7 @@
 //! Weights as generation reads them: packed for products or quantized, and plain for what is looked up or added.
 
 use std::convert::Infallible;
-use std::ops::{Deref, Range};
-use std::sync::Arc;
+use std::ops::Deref;
 
 use ndarray::ArrayView2;
 use selvedge_tensor::quantized::Form;
@@ -102,10 +101,10 @@ impl<'a, T: Real> Weights<'a, T> {
         layout.slots().iter().map(bytes).sum()
     }
 
-    /// Plain numbers in a flat buffer that is shared: the frozen base of a fine-tuning.
-    pub fn shared(layout: &Layout, params: &Arc<Vec<T>>) -> Self {
+    /// Plain numbers, copied out of a flat buffer: the frozen base of a fine-tuning.
+    pub fn plain(layout: &Layout, params: &[T]) -> Weights<'static, T> {
         let hold = |slot: &Slot| {
-            let numbers = Numbers::Shared(Arc::clone(params), slot.span.range());
+            let numbers = Numbers::Own(params[slot.span.range()].to_vec());
             Held { parts: Vec::new(), numbers: Some(numbers) }
         };
         Weights::of(layout.slots().iter().map(hold))
@@ -177,9 +176,6 @@ pub(crate) struct Held<'a, T> {
 pub(crate) enum Numbers<'a, T> {
     /// In a flat buffer of parameters.
     Lent(&'a [T]),
-    /// In a flat buffer that others read as well.
-    #[expect(clippy::rc_buffer, reason = "an Arc of a slice would be made by copying the model")]
-    Shared(Arc<Vec<T>>, Range<usize>),
     Own(Vec<T>),
 }
 
@@ -189,7 +185,6 @@ impl<T> Deref for Numbers<'_, T> {
     fn deref(&self) -> &[T] {
         match self {
             Numbers::Lent(numbers) => numbers,
-            Numbers::Shared(params, range) => &params[range.clone()],
             Numbers::Own(numbers) => numbers,
         }
     }
@@ -204,7 +199,6 @@ impl<T: Real> Held<'_, T> {
     fn bytes(&self) -> usize {
         let own = match &self.numbers {
             Some(Numbers::Own(numbers)) => size_of_val(numbers.as_slice()),
-            Some(Numbers::Shared(_, range)) => range.len() * size_of::<T>(),
             Some(Numbers::Lent(_)) | None => 0,
         };
         own + self.parts.iter().map(Part::bytes).sum::<usize>()
@@ -286,7 +280,7 @@ impl<T: Real> Part<T> {
         match storage {
             Storage::Packed => Part::Packed(Packed::new(cx, weight.reversed_axes())),
             Storage::Quantized(form) => {
-                Part::Quantized(Quantized::of_by(cx, form, weight.mapv(|w| w.to_f64() as f32).view()))
+                Part::Quantized(Quantized::of(cx, form, weight.mapv(|w| w.to_f64() as f32).view()))
             }
         }
     }

@@ -135,7 +135,8 @@ mod tests {
         let mut packed = Packed::new(cx, weight.t());
         // As long as no whole number of lines.
         let mut odd = Packed::new(cx, weight.slice(s![..3, ..1]).reversed_axes());
-        let [mut narrow, mut wide] = [Form::Q4_0, Form::Q8_0].map(|form| Quantized::of(form, weight.view()));
+        let [mut narrow, mut wide] =
+            [Form::Q4_0, Form::Q8_0].map(|form| Quantized::of(&Context::<f32>::solo(), form, weight.view()));
 
         let mut products = |narrow: &Quantized, wide: &Quantized, packed: &Packed<f32>, odd: &Packed<f32>| {
             let mut multiply = |n: usize, k: usize, w: Operand<'_, f32>| {

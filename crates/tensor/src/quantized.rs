@@ -58,19 +58,11 @@ pub struct Quantized {
 
 impl Quantized {
     /// Weights (N, K) out of blocks, of which `block(n, b)` is that of the weights `32·b..` of output n; what the last one
-    /// has beyond K does not count.
+    /// has beyond K does not count. Panels of outputs are shared among the threads of the context.
     ///
     /// # Panics
     /// If the form is one of super-blocks, or a code is larger than its bits allow.
-    pub fn new(form: Form, dim: (usize, usize), block: impl Fn(usize, usize) -> Block + Sync) -> Self {
-        Self::new_by(&Context::<f32>::solo(), form, dim, block)
-    }
-
-    /// The same, panels of outputs shared among the threads of a context.
-    ///
-    /// # Panics
-    /// As [`Quantized::new`].
-    pub fn new_by<T: Real>(
+    pub fn new<T: Real>(
         cx: &Context<T>,
         form: Form,
         dim: (usize, usize),
@@ -81,23 +73,12 @@ impl Quantized {
     }
 
     /// Weights (N, K) out of super-blocks, of which `block(n, b)` is that of the weights `256·b..` of output n; what the last
-    /// one has beyond K does not count, nor is memory taken for its blocks there.
+    /// one has beyond K does not count, nor is memory taken for its blocks there. Panels of outputs are shared among the
+    /// threads of the context.
     ///
     /// # Panics
     /// If the form is one of blocks, the parts are another form's, or a code is larger than its bits allow.
-    pub fn from_super_blocks(
-        form: Form,
-        dim: (usize, usize),
-        block: impl Fn(usize, usize) -> SuperBlock + Sync,
-    ) -> Self {
-        Self::from_super_blocks_by(&Context::<f32>::solo(), form, dim, block)
-    }
-
-    /// The same, panels of outputs shared among the threads of a context.
-    ///
-    /// # Panics
-    /// As [`Quantized::from_super_blocks`].
-    pub fn from_super_blocks_by<T: Real>(
+    pub fn from_super_blocks<T: Real>(
         cx: &Context<T>,
         form: Form,
         dim: (usize, usize),
@@ -128,18 +109,14 @@ impl Quantized {
         Quantized { form, outputs: n, inputs: k, lines: Kept::Own(lines) }
     }
 
-    /// Weights near `weight` (N, K), see [`Block::of`] and [`SuperBlock::of`].
-    pub fn of(form: Form, weight: ArrayView2<'_, f32>) -> Self {
-        Self::of_by(&Context::<f32>::solo(), form, weight)
-    }
-
-    /// The same, panels of outputs shared among the threads of a context.
-    pub fn of_by<T: Real>(cx: &Context<T>, form: Form, weight: ArrayView2<'_, f32>) -> Self {
+    /// Weights near `weight` (N, K), see [`Block::of`] and [`SuperBlock::of`]. Panels of outputs are shared among the threads
+    /// of the context.
+    pub fn of<T: Real>(cx: &Context<T>, form: Form, weight: ArrayView2<'_, f32>) -> Self {
         let dim = weight.dim();
         if form.has_factors() {
-            Self::from_super_blocks_by(cx, form, dim, |n, b| SuperBlock::of(form, &part(weight, n, b)))
+            Self::from_super_blocks(cx, form, dim, |n, b| SuperBlock::of(form, &part(weight, n, b)))
         } else {
-            Self::new_by(cx, form, dim, |n, b| Block::of(form, &part(weight, n, b)))
+            Self::new(cx, form, dim, |n, b| Block::of(form, &part(weight, n, b)))
         }
     }
 

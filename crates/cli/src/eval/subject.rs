@@ -37,8 +37,7 @@ impl Subject {
             let tokenizer = folder.tokenizer(&file)?;
             let model = build::<f32>(file.model)?;
             let mut cx = cx.with_precision(file.recipe.dtype.into());
-            let cache_type = cx.precision().into();
-            let caches = Caches { cache_type, sequences: 1, remedy: "--weights of fewer bits" };
+            let caches = Caches::one(&cx, "--weights of fewer bits");
             let weights = weights(&mut cx, &*model, &loaded, args.weights.into(), caches)?;
             let subject = Subject {
                 name: folder.path().display().to_string(),
@@ -53,7 +52,8 @@ impl Subject {
         let published = Published::open(path, context)?;
         let dtype: Dtype = args.dtype.unwrap_or(DtypeArg::F32).into();
         let mut cx = cx.with_precision(dtype.into());
-        let weights = published.weights(&mut cx, args.weights)?;
+        let caches = Caches::one(&cx, "a shorter --context, --weights of fewer bits");
+        let weights = published.weights(&mut cx, args.weights, caches)?;
         let subject = Subject {
             name: path.display().to_string(),
             prefix: published.tokenizer.prefix().to_vec(),

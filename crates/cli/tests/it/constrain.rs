@@ -120,15 +120,21 @@ fn texts_are_of_their_pattern_or_one_of_the_choices() {
     assert_eq!(ended.stderr, "", "{ended:#?}");
 }
 
+/// Says each line of `input` in one conversation.
+fn chat(home: &Home, tiny: &Tiny, flags: &[&str], input: &str) -> Ended {
+    fs::write(home.path("input"), input).unwrap();
+    let model = tiny.file();
+    let all = ["chat", model.to_str().unwrap(), "--top-k", "0"];
+    let command = home.command(all.iter().chain(flags));
+    Running::start_with(command, File::open(home.path("input")).unwrap()).end().success()
+}
+
 #[test]
 fn an_answer_is_one_of_the_choices() {
     let (home, tiny) = (Home::new(), Tiny::new());
-    fs::write(home.path("input"), "Is it?\nAnd now?\n").unwrap();
-    let model = tiny.file();
     let chat = |flags: &[&str]| {
-        let all = ["chat", model.to_str().unwrap(), "--temperature", "1"];
-        let command = home.command(all.iter().chain(flags));
-        Running::start_with(command, File::open(home.path("input")).unwrap()).end().success()
+        let flags = [flags, &["--temperature", "1"]].concat();
+        chat(&home, &tiny, &flags, "Is it?\nAnd now?\n")
     };
     let ended = chat(&["--choice", "yes", "--choice", "no"]);
     let answers: Vec<&str> = ended.stdout.lines().collect();
@@ -143,16 +149,31 @@ fn an_answer_is_one_of_the_choices() {
     );
 }
 
-/// Some seeds begin with the array, in which an object is too costly.
+#[test]
+fn every_answer_is_of_the_schema_from_its_beginning() {
+    let (home, tiny) = (Home::new(), Tiny::new());
+    let flags = ["--json-schema", SCHEMA, "--temperature", "1", "--max-tokens", "150"];
+    let ended = chat(&home, &tiny, &flags, "One\nTwo\nThree\n");
+    let answers: Vec<Value> =
+        serde_json::Deserializer::from_str(&ended.stdout).into_iter().map(Result::unwrap).collect();
+    assert_eq!(answers.len(), 3, "{ended:#?}");
+    assert!(answers.iter().all(|answer| is_of_schema(&answer.to_string())), "{ended:#?}");
+}
+
+/// `true`, or an array that begins like others and in which an object is too costly.
+fn costly() -> String {
+    let fields: Vec<String> = (0..3000).map(|i| format!("\"p{i}\":{{\"type\":\"integer\"}}")).collect();
+    let costly = format!("{{\"type\":\"object\",\"properties\":{{{}}}}}", fields.join(","));
+    format!(
+        "{{\"anyOf\":[{{\"const\":true}},{{\"type\":\"array\",\"minItems\":2,\"prefixItems\":[{{\"const\":\"abcdefgh\"}},{costly}]}}]}}"
+    )
+}
+
+/// Some seeds begin with the array.
 #[test]
 fn a_text_that_fails_leaves_the_others_whole() {
     let (home, tiny) = (Home::new(), Tiny::new());
-    let fields: Vec<String> = (0..3000).map(|i| format!("\"p{i}\":{{\"type\":\"integer\"}}")).collect();
-    let costly = format!("{{\"type\":\"object\",\"properties\":{{{}}}}}", fields.join(","));
-    let schema = format!(
-        "{{\"anyOf\":[{{\"const\":true}},{{\"type\":\"array\",\"minItems\":2,\"prefixItems\":[{{\"const\":\"abcdefgh\"}},{costly}]}}]}}"
-    );
-    fs::write(home.path("costly.json"), schema).unwrap();
+    fs::write(home.path("costly.json"), costly()).unwrap();
     let model = tiny.file();
     let model = model.to_str().unwrap();
     let shared = ["--temperature", "100", "--top-k", "0", "--json-schema", "costly.json"];
@@ -164,6 +185,22 @@ fn a_text_that_fails_leaves_the_others_whole() {
     let begun = texts.iter().filter(|text| text.starts_with('[')).count();
     assert!(whole > 0 && begun > 0 && whole + begun == 8, "{ended:#?}");
     assert!(ended.stderr.lines().count() >= 9, "{ended:#?}");
+}
+
+#[test]
+fn an_answer_that_fails_does_not_end_the_conversation() {
+    let (home, tiny) = (Home::new(), Tiny::new());
+    fs::write(home.path("costly.json"), costly()).unwrap();
+    let flags = ["--json-schema", "costly.json", "--temperature", "100"];
+    let ended = chat(&home, &tiny, &flags, "a\nbb\nccc\ndddd\neeeee\nffffff\n/save talk.json\n");
+    let whole = ended.stdout.lines().filter(|line| *line == "true").count();
+    let failed = ended.stderr.matches("no answer: the grammar has become too costly").count();
+    assert_eq!(whole + failed, 6, "{ended:#?}");
+    // One at least comes after one that failed.
+    assert!(ended.stdout.split_once('[').is_some_and(|(_, after)| after.contains("\ntrue\n")), "{ended:#?}");
+    // What failed was not said.
+    let talk: Value = serde_json::from_str(&home.read("talk.json")).unwrap();
+    assert_eq!(talk.as_array().unwrap().len(), 2 * whole, "{talk}");
 }
 
 #[test]

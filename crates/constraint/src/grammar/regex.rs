@@ -2,7 +2,7 @@
 
 use llguidance::regex_to_lark;
 use regex_syntax::ParserBuilder;
-use regex_syntax::hir::Hir;
+use regex_syntax::hir::{Hir, HirKind, Look};
 
 use crate::error::{Error, Kind};
 use crate::limits::MAX_DEPTH;
@@ -29,9 +29,23 @@ pub(super) fn checked(pattern: &str) -> Result<&str, Error> {
     if inner.is_empty() {
         return Err(Error::EmptyPattern);
     }
-    // Line breaks and tabs are handed on as escapes, which verbose mode does not skip.
-    match parsed(&regex_to_lark(inner, ""), 0) {
-        Ok(handed) if handed == hir => Ok(inner),
+    handed_on(inner, &hir)?;
+    Ok(inner)
+}
+
+/// Checks a pattern of a schema, which is looked for in a text and may say with anchors where.
+pub(super) fn check_search(pattern: &str) -> Result<(), Error> {
+    let hir = parsed(pattern, 0)?;
+    if !looks_at_ends(&hir, true, true) {
+        return Err(Error::InnerAnchor);
+    }
+    handed_on(pattern, &hir)
+}
+
+/// Checks that it is the same once it is handed on: line breaks and tabs are escapes then, which verbose mode does not skip.
+fn handed_on(pattern: &str, hir: &Hir) -> Result<(), Error> {
+    match parsed(&regex_to_lark(pattern, ""), 0) {
+        Ok(handed) if handed == *hir => Ok(()),
         _ => Err(Error::Verbose),
     }
 }
@@ -39,6 +53,27 @@ pub(super) fn checked(pattern: &str) -> Result<&str, Error> {
 /// Whether it asks for the place of what it matches.
 fn looks(hir: &Hir) -> bool {
     !hir.properties().look_set().is_empty()
+}
+
+/// Whether it asks for places at the ends of the text only: at its own beginning, if that is where a text may begin, and at
+/// its own end. Its depth is bounded by [`MAX_DEPTH`].
+fn looks_at_ends(hir: &Hir, begins: bool, ends: bool) -> bool {
+    match hir.kind() {
+        HirKind::Look(Look::Start) => begins,
+        HirKind::Look(Look::End) => ends,
+        HirKind::Look(_) => false,
+        HirKind::Empty | HirKind::Literal(_) | HirKind::Class(_) => true,
+        HirKind::Repetition(repetition) => looks_at_ends(&repetition.sub, false, false),
+        HirKind::Capture(capture) => looks_at_ends(&capture.sub, begins, ends),
+        HirKind::Alternation(parts) => parts.iter().all(|part| looks_at_ends(part, begins, ends)),
+        HirKind::Concat(parts) => {
+            let is = |part: &Hir, look| matches!(part.kind(), HirKind::Look(found) if *found == look);
+            let first = parts.iter().position(|part| !is(part, Look::Start)).unwrap_or(parts.len());
+            let last = parts.iter().rposition(|part| !is(part, Look::End)).unwrap_or(0);
+            let mut parts = parts.iter().enumerate();
+            parts.all(|(at, part)| looks_at_ends(part, begins && at <= first, ends && at >= last))
+        }
+    }
 }
 
 /// The part of a pattern that begins at byte `from`.

@@ -1,13 +1,15 @@
 //! JSON schemas: their text, and what would make them costly.
 //!
 //! Most of what a schema may cost is bounded where it is compiled. Here is what is not: numbers whose arithmetic overflows, and
-//! patterns that must hold at once. What follows a place of a text that n patterns share is a product of n factors, each as
+//! patterns that are read as others than they are, or must hold at once. What follows a place of a text that n patterns share is a product of n factors, each as
 //! large as its pattern has alternatives.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Number, Value, json};
 
+use super::place::Place;
+use super::regex;
 use crate::error::{Error, Kind};
 use crate::limits::{
     MAX_DEPTH, MAX_FACTORS, MAX_NUMBER, MAX_PATTERN_PROPERTIES, MAX_PATTERN_PROPERTY, MAX_REFERENCES,
@@ -73,6 +75,10 @@ struct Survey<'a> {
     factors: BTreeMap<Option<&'a str>, Factors<'a>>,
     /// Whether several schemas must hold at once anywhere.
     conjunction: bool,
+    /// Where it is.
+    place: Place<'a>,
+    /// Definitions that it is in: a reference leads to those that are used.
+    definitions: usize,
 }
 
 impl<'a> Survey<'a> {
@@ -81,7 +87,12 @@ impl<'a> Survey<'a> {
             Value::Array(_) | Value::Object(_) if depth == 0 => {
                 Err(Error::TooDeep { kind: Kind::JsonSchema, limit: MAX_DEPTH })
             }
-            Value::Array(items) => items.iter().try_for_each(|item| self.walk(item, property, depth - 1)),
+            Value::Array(items) => items.iter().enumerate().try_for_each(|(index, item)| {
+                self.place.push_index(index);
+                self.walk(item, property, depth - 1)?;
+                self.place.pop();
+                Ok(())
+            }),
             Value::Object(fields) => self.object(fields, property, depth),
             Value::Number(number) => in_range(number),
             _ => Ok(()),
@@ -105,6 +116,9 @@ impl<'a> Survey<'a> {
         }
         let mut here = Factors::new();
         if let Some(Value::String(pattern)) = fields.get("pattern") {
+            self.place.push_key("pattern");
+            self.pattern(pattern)?;
+            self.place.pop();
             here.insert(pattern, pattern.len() as u64 + 16);
         }
         if let Some(Value::String(format)) = fields.get("format") {
@@ -120,14 +134,19 @@ impl<'a> Survey<'a> {
         let both = fields.contains_key("properties") && fields.contains_key("patternProperties");
         self.conjunction |= several || both || applied > 1 || (applied == 1 && beside);
         for (keyword, field) in fields {
+            self.place.push_key(keyword);
             match keyword.as_str() {
-                "properties" | "patternProperties" | "$defs" | "definitions" => {
+                "properties" | "patternProperties" => self.named(keyword, field, depth - 1)?,
+                "$defs" | "definitions" => {
+                    self.definitions += 1;
                     self.named(keyword, field, depth - 1)?;
+                    self.definitions -= 1;
                 }
                 "additionalProperties" => self.walk(field, None, depth - 1)?,
                 "enum" | "const" | "default" | "examples" => data(field, depth - 1)?,
                 _ => self.walk(field, property, depth - 1)?,
             }
+            self.place.pop();
         }
         Ok(())
     }
@@ -143,12 +162,30 @@ impl<'a> Survey<'a> {
                     "`{keyword}` has a value that is neither an object nor a boolean"
                 )));
             }
+            self.place.push_key(name);
             if keyword == "patternProperties" {
+                if name.len() > MAX_PATTERN_PROPERTY {
+                    return Err(unusable(format!(
+                        "a pattern of names has {} bytes, and at most {MAX_PATTERN_PROPERTY} are taken",
+                        name.len()
+                    )));
+                }
+                self.pattern(name)?;
                 self.names.insert(name);
             }
             self.walk(schema, (keyword == "properties").then_some(name), depth)?;
+            self.place.pop();
         }
         Ok(())
+    }
+
+    /// A pattern here. Those that nobody uses may be of another dialect, but not be read as what they are not.
+    fn pattern(&self, pattern: &str) -> Result<(), Error> {
+        match regex::check_search(pattern) {
+            Err(Error::Pattern { .. } | Error::InnerAnchor) if self.definitions > 0 => Ok(()),
+            Err(error) => Err(Error::InSchema { place: self.place.to_string(), error: error.into() }),
+            Ok(()) => Ok(()),
+        }
     }
 
     /// What references lead to, which may be a place that was not taken for a schema.
@@ -159,14 +196,18 @@ impl<'a> Survey<'a> {
             followed.insert(target);
             // Others lead out of the schema, which is refused.
             let segments = target.strip_prefix("#/").filter(|path| !path.is_empty());
-            let place = segments.and_then(|path| {
-                path.split('/').try_fold(root, |value, segment| match value {
-                    Value::Array(items) => items.get(segment.parse::<usize>().ok()?),
-                    _ => value.get(segment),
+            self.place = Place::default();
+            let schema = segments.and_then(|path| {
+                path.split('/').try_fold(root, |value, segment| {
+                    self.place.push_key(segment);
+                    match value {
+                        Value::Array(items) => items.get(segment.parse::<usize>().ok()?),
+                        _ => value.get(segment),
+                    }
                 })
             });
-            if let Some(place) = place {
-                self.walk(place, None, MAX_DEPTH)?;
+            if let Some(schema) = schema {
+                self.walk(schema, None, MAX_DEPTH)?;
             }
         }
         Ok(())
@@ -186,13 +227,6 @@ impl<'a> Survey<'a> {
             let kind = Kind::JsonSchema;
             let limit = MAX_PATTERN_PROPERTIES;
             return Err(Error::TooManyNames { kind, names: "patterns in `patternProperties`", limit });
-        }
-        if let Some(name) = self.names.iter().find(|name| name.len() > MAX_PATTERN_PROPERTY) {
-            let reason = format!(
-                "a pattern of names has {} bytes, and at most {MAX_PATTERN_PROPERTY} are taken",
-                name.len()
-            );
-            return Err(unusable(reason));
         }
         if self.conjunction {
             let (none, anywhere) = (Factors::new(), self.factors.get(&None));

@@ -3,7 +3,8 @@
 
 use std::fmt::Display;
 
-use selvedge_constraint::{Constraint, Error, Grammar};
+use selvedge_constraint::{Constraint, Error, Grammar, Vocabulary};
+use selvedge_tokenizer::{END_OF_TEXT, Pretokenizer, Tokenizer};
 
 use crate::support::{tokenizer, vocabulary, write};
 
@@ -167,6 +168,35 @@ fn what_costs_too_much_while_it_is_written_ends_the_text() {
         let error = attempt(&Grammar::json_schema(text).unwrap()).unwrap_err();
         assert!(matches!(error, Error::Stuck), "{error}");
     }
+}
+
+/// Tokens that begin a text take each of the patterns into a state of its own. That is little for one of them, and for all of
+/// them more than a grammar may cost.
+#[test]
+fn patterns_that_are_not_come_to_cost_nothing() {
+    let letters = || (b'a'..=b'z').map(char::from);
+    // Letters with the same behind them would become one class.
+    let pattern = |end| {
+        let after = |(at, letter)| list(4, |n| format!(".*{letter}.{{{}}}{end}", 10 + 4 * at + n));
+        letters().enumerate().map(after).collect::<Vec<_>>().join("|").replace(',', "|")
+    };
+    let property =
+        |k| format!("\"p{k}\":{{\"type\":\"string\",\"pattern\":\"^({})$\"}}", pattern(k).replace(',', "|"));
+    let schema = format!(
+        "{{\"type\":\"object\",\"properties\":{{{}}},\"required\":[\"p0\"],\"additionalProperties\":false}}",
+        list(75, property)
+    );
+    let mut ranks: Vec<(Vec<u8>, u32)> = (0..=255).map(|byte| (vec![byte], byte.into())).collect();
+    let pairs = letters().flat_map(|a| letters().map(move |b| [a, b]));
+    let begun = pairs.flat_map(|[a, b]| letters().take(10).map(move |c| format!("\"{a}{b}{c}").into_bytes()));
+    ranks.extend(begun.zip(256..));
+    let tokenizer = Tokenizer::from_ranks(ranks, [(END_OF_TEXT, 8000)], Pretokenizer::Cl100k).unwrap();
+    let vocabulary = Vocabulary::new(&tokenizer, 8001, &[8000]).unwrap();
+    let mut text = Constraint::new(&vocabulary, &Grammar::json_schema(&schema).unwrap()).unwrap();
+    for &byte in b"{\"p0\":\"sea----------0\",\"p7\":\"sea-----------7\"}" {
+        text.accept(byte.into()).unwrap();
+    }
+    assert!(text.finished());
 }
 
 /// A place of many properties, which is reached by some texts of the grammar.

@@ -1,7 +1,7 @@
 //! JSON of schemas: whatever is written has the schema's shape, checked by hand.
 
-use selvedge_constraint::Grammar;
-use serde_json::Value;
+use selvedge_constraint::{Error, Grammar, Kind};
+use serde_json::{Value, json};
 
 use crate::support::{tokenizer, vocabulary, write};
 
@@ -193,6 +193,62 @@ fn what_is_not_understood_is_named() {
         let error = Grammar::json_schema(schema).unwrap_err().to_string();
         assert!(error.contains(part), "{schema}: {error}");
         assert!(!error.contains('\n'), "{error}");
+    }
+}
+
+/// A pattern, and what its error says of it.
+type Wrong = (&'static str, fn(&Error) -> bool);
+/// A schema around a pattern, and where it is in there.
+type Around = (fn(Value) -> Value, &'static str);
+
+#[test]
+fn patterns_are_checked_as_regular_expressions_are_and_found() {
+    let deep = format!("{}a{}", "(".repeat(70), ")".repeat(70));
+    let cases: [Wrong; 8] = [
+        ("ab(c", |e| matches!(e, Error::Pattern { at: 2, .. })),
+        ("(?=a)b", |e| matches!(e, Error::Pattern { at: 0, .. })),
+        (r"a\b", |e| matches!(e, Error::InnerAnchor)),
+        ("a^b", |e| matches!(e, Error::InnerAnchor)),
+        ("(^a)?b", |e| matches!(e, Error::InnerAnchor)),
+        ("(?m)^a", |e| matches!(e, Error::InnerAnchor)),
+        ("(?x)a\nb # c\n", |e| matches!(e, Error::Verbose)),
+        (&deep.leak()[..], |e| matches!(e, Error::TooDeep { kind: Kind::Regex, limit: 64 })),
+    ];
+    let places: [Around; 4] = [
+        (|p| json!({"properties": {"a/b~": {"pattern": p}}}), "#/properties/a~1b~0/pattern"),
+        (|p| json!({"anyOf": [{"type": "null"}, {"items": {"pattern": p}}]}), "#/anyOf/1/items/pattern"),
+        (|p| json!({"$ref": "#/$defs/x", "$defs": {"x": {"pattern": p}}}), "#/$defs/x/pattern"),
+        (|p| json!({"$ref": "#/default/1", "default": [0, {"pattern": p}]}), "#/default/1/pattern"),
+    ];
+    for (pattern, is_right) in cases {
+        for (schema, want) in places {
+            match Grammar::json_schema(&schema(pattern.into()).to_string()).unwrap_err() {
+                Error::InSchema { place, error } => assert!(place == want && is_right(&error), "{error}"),
+                error => panic!("{pattern:?}: {error}"),
+            }
+        }
+        if pattern.len() <= 64 {
+            match Grammar::json_schema(&json!({"patternProperties": {pattern: {}}}).to_string()).unwrap_err()
+            {
+                Error::InSchema { place, error } => {
+                    assert!(
+                        place.starts_with("#/patternProperties/") && is_right(&error),
+                        "{place}: {error}"
+                    );
+                }
+                error => panic!("{pattern:?}: {error}"),
+            }
+        }
+    }
+    // In one line, whatever it is called.
+    let schema = json!({"properties": {"a\n".repeat(300): {"pattern": "("}}}).to_string();
+    let error = Grammar::json_schema(&schema).unwrap_err().to_string();
+    assert!(error.len() < 1000 && !error.contains('\n'), "{error}");
+    // What nobody uses may be of another dialect.
+    Grammar::json_schema(r#"{"$defs": {"unused": {"pattern": "(?!a)b"}}}"#).unwrap();
+    for pattern in ["^a|b$", "^(a|b)$", "(^a|^b)c*", "^^a$$", "^", "$", "", "(?x) a b # c", "a\nb\t"] {
+        Grammar::json_schema(&json!({"type": "string", "pattern": pattern}).to_string())
+            .unwrap_or_else(|error| panic!("{pattern:?}: {error}"));
     }
 }
 

@@ -93,9 +93,9 @@ pub(super) fn rows(cx: &Context, element_type: Type, k: usize, rows: &[&[u8]]) -
     let at = |n: usize, b: usize| &rows[n][b * size.bytes..][..size.bytes];
     let dim = (rows.len(), k);
     Some(if form.has_factors() {
-        Quantized::from_super_blocks_by(cx, form, dim, |n, b| super_block(element_type, at(n, b)))
+        Quantized::from_super_blocks(cx, form, dim, |n, b| super_block(element_type, at(n, b)))
     } else {
-        Quantized::new_by(cx, form, dim, |n, b| block(element_type, at(n, b)))
+        Quantized::new(cx, form, dim, |n, b| block(element_type, at(n, b)))
     })
 }
 

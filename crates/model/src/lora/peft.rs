@@ -59,8 +59,8 @@ const UNSUPPORTED: [(&str, &str); 12] = [
     ("arrow_config", ""),
 ];
 
-/// Writes adapters into `folder`, which is made if need be. Files that are there are replaced, each at once; a reader never
-/// sees a part of one. `base` is what they say they are for.
+/// Writes adapters into `folder`, which is made if need be: [`save_settings`], then [`save_weights`]. Files that are there are
+/// replaced, each at once; a reader never sees a part of one. `base` is what they say they are for.
 ///
 /// # Errors
 /// [`Error::Io`] of the system.
@@ -74,6 +74,18 @@ pub fn save(
     params: &[f32],
     base: &str,
 ) -> Result<(), Error> {
+    save_settings(&folder, config, adapters, base)?;
+    save_weights(folder, adapters, params)
+}
+
+/// Writes the matrices alone.
+///
+/// # Errors
+/// [`Error::Io`] of the system.
+///
+/// # Panics
+/// If `params` has another length than the layout of the adapters.
+pub fn save_weights(folder: impl AsRef<Path>, adapters: &Adapters, params: &[f32]) -> Result<(), Error> {
     let folder = folder.as_ref();
     fs::create_dir_all(folder).map_err(Error::io("make", folder))?;
     let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = named(adapters.layout(), params)
@@ -85,11 +97,10 @@ pub fn save(
     });
     let about = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let file = safetensors::serialize(views, Some(about)).expect("tensors with names of their own");
-    replace(&folder.join(WEIGHTS), &file)?;
-    save_settings(folder, config, adapters, base)
+    replace(&folder.join(WEIGHTS), &file)
 }
 
-/// As [`save`], without the matrices: what [`settings`] reads.
+/// Writes what [`settings`] reads alone.
 ///
 /// # Errors
 /// [`Error::Io`] of the system.

@@ -30,11 +30,10 @@ fn run(cx: &mut Context, config: &Config, base: Weights<'static, f32>) -> (LossS
 }
 
 /// A base against its numbers, however it is computed with.
-fn check(name: &str, config: &Config, numbers: Vec<f32>, base: impl Fn(&Context) -> Weights<'static, f32>) {
-    let numbers = Arc::new(numbers);
+fn check(name: &str, config: &Config, numbers: &[f32], base: impl Fn(&Context) -> Weights<'static, f32>) {
     for precision in [Precision::F32, Precision::Bf16] {
         let mut solo = Context::solo().with_precision(precision);
-        let want = run(&mut solo, config, Weights::shared(&layout(config).unwrap(), &numbers));
+        let want = run(&mut solo, config, Weights::plain(&layout(config).unwrap(), numbers));
         assert!(want.2.iter().any(|&x| x != 0.0), "{name}");
         for isa in Isa::available() {
             let cx = &mut Context::new(Team::new(2).unwrap(), isa).with_precision(precision);
@@ -74,7 +73,7 @@ fn a_base_out_of_a_file_is_kept_as_it_is_and_computed_with_exactly() {
             let (bytes, all) = (model.frozen(&Context::solo()).unwrap().bytes(), 4 * numbers.len());
             assert_eq!(bytes, model.frozen_bytes(), "{name}");
             assert!((bytes as f64) < most * all as f64, "{name}: {bytes} of {all}");
-            check(name, config, numbers, |cx| model.frozen(cx).unwrap());
+            check(name, config, &numbers, |cx| model.frozen(cx).unwrap());
         }
     }
 }
@@ -90,10 +89,10 @@ fn a_base_out_of_a_folder_of_16_bits_stays_in_16_bits_and_is_computed_with_exact
             let (numbers, bytes) = (folder.load(), folder.frozen().bytes());
             assert_eq!(bytes, folder.frozen_bytes(), "{name}");
             assert!((bytes as f64) < 0.6 * 4.0 * numbers.len() as f64, "{name}: {bytes} bytes");
-            check(name, folder.config(), numbers, |_| folder.frozen());
+            check(name, folder.config(), &numbers, |_| folder.frozen());
         }
         let numbers = open.load();
         assert!(open.frozen().bytes() <= 4 * numbers.len());
-        check(name, open.config(), numbers, |_| open.frozen());
+        check(name, open.config(), &numbers, |_| open.frozen());
     }
 }

@@ -361,6 +361,7 @@ fn rows_of_quantized_tables_are_what_their_codes_stand_for() {
     let mut lying = vec![0.0; 64];
     dequantize(Type::Q8_0, &bytes, &mut lying).unwrap();
     let table = selvedge_tensor::Quantized::of(
+        &Context::<f32>::solo(),
         selvedge_tensor::quantized::Form::Q8_0,
         ndarray::ArrayView2::from_shape((2, 32), &values).unwrap(),
     );

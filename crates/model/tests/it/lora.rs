@@ -42,7 +42,7 @@ fn tuned<T: Real>(config: &Config, adapters: Adapters, form: Option<Form>) -> Tu
     let model = build::<T>(config.clone()).unwrap();
     let params = params(&*model, 3);
     let base = match form {
-        None => Weights::shared(model.layout(), &Arc::new(params)),
+        None => Weights::plain(model.layout(), &params),
         Some(form) => {
             let storage = Storage::Quantized(form);
             Weights::pack(&mut Context::solo(), config, model.layout(), params.leak(), storage)

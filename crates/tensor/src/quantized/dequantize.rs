@@ -76,7 +76,7 @@ mod tests {
     fn rows_of_any_part_are_those_of_the_codes() {
         for form in Form::ALL {
             for (n, k) in [(70, 300), (32, 32), (5, 7)] {
-                let weights = Quantized::of(form, random::<f32>(3, (n, k)).view());
+                let weights = Quantized::of(&Context::<f32>::solo(), form, random::<f32>(3, (n, k)).view());
                 for isa in Isa::available() {
                     let cx = &mut Context::<f32>::new(Team::new(2).unwrap(), isa);
                     for first in (0..n).step_by(COLS) {

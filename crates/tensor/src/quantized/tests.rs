@@ -113,19 +113,24 @@ fn any_super_block(form: Form, seed: u64) -> impl Fn(usize, usize) -> SuperBlock
     }
 }
 
+fn quantized(form: Form, weight: ArrayView2<'_, f32>) -> Quantized {
+    Quantized::of(&Context::<f32>::solo(), form, weight)
+}
+
 /// Weights of a form out of any blocks, and the same block by block.
 fn any_weights(
     form: Form,
     dim: (usize, usize),
     seed: u64,
 ) -> (Quantized, Box<dyn Fn(usize, usize) -> Plain>) {
+    let cx = &Context::<f32>::solo();
     if form.has_factors() {
         let block = any_super_block(form, seed);
-        let w = Quantized::from_super_blocks(form, dim, &block);
+        let w = Quantized::from_super_blocks(cx, form, dim, &block);
         (w, Box::new(move |n, b| plain_of_super(form, &block(n, b / 8), b % 8)))
     } else {
         let block = any_block(form, seed);
-        (Quantized::new(form, dim, &block), Box::new(move |n, b| plain(form, &block(n, b))))
+        (Quantized::new(cx, form, dim, &block), Box::new(move |n, b| plain(form, &block(n, b))))
     }
 }
 
@@ -198,7 +203,7 @@ proptest! {
         n in 1usize..40, k in 1usize..600, form in prop::sample::select(&Form::ALL[..]), seed in any::<u64>(),
     ) {
         let weight = random::<f32>(seed, (n, k));
-        let back = Quantized::of(form, weight.view()).weights();
+        let back = quantized(form, weight.view()).weights();
         for (row, back) in weight.rows().into_iter().zip(back.rows()) {
             let (row, back) = (row.to_vec(), back.to_vec());
             for (row, back) in row.chunks(form.block_len()).zip(back.chunks(form.block_len())) {
@@ -227,6 +232,7 @@ proptest! {
 /// Sums at the ends of what codes can be: none may leave its 16 or 32 bits.
 #[test]
 fn the_largest_codes_do_not_overflow() {
+    let cx = &Context::<f32>::solo();
     for form in Form::ALL {
         let (bits, offset) = bits_and_offset(form);
         for code in [0, (1_u32 << bits) - 1] {
@@ -237,10 +243,10 @@ fn the_largest_codes_do_not_overflow() {
                     _ => Parts::Of32 { scales: [255; 8], least: f16::ZERO, leasts: [255; 8] },
                 };
                 let block = SuperBlock { scale: f16::ONE, parts, codes: [code; SUPER_BLOCK] };
-                Quantized::from_super_blocks(form, (33, 64), |_, _| block)
+                Quantized::from_super_blocks(cx, form, (33, 64), |_, _| block)
             } else {
                 let block = Block { scale: f16::ONE, least: f16::ZERO, codes: [code; BLOCK] };
-                Quantized::new(form, (33, 64), |_, _| block)
+                Quantized::new(cx, form, (33, 64), |_, _| block)
             };
             let factor = if form == Form::Q6_K {
                 -128
@@ -270,7 +276,7 @@ fn the_largest_codes_do_not_overflow() {
 #[should_panic(expected = "a code of 32 in Q5_0")]
 fn codes_beyond_their_bits_are_refused() {
     let block = Block { scale: f16::ONE, least: f16::ZERO, codes: [32; BLOCK] };
-    Quantized::new(Form::Q5_0, (1, 32), |_, _| block);
+    Quantized::new(&Context::<f32>::solo(), Form::Q5_0, (1, 32), |_, _| block);
 }
 
 #[test]
@@ -278,7 +284,7 @@ fn codes_beyond_their_bits_are_refused() {
 fn parts_of_another_form_are_refused() {
     let parts = Parts::Of32 { scales: [1; 8], least: f16::ZERO, leasts: [1; 8] };
     let block = SuperBlock { scale: f16::ONE, parts, codes: [0; SUPER_BLOCK] };
-    Quantized::from_super_blocks(Form::Q6_K, (1, 256), |_, _| block);
+    Quantized::from_super_blocks(&Context::<f32>::solo(), Form::Q6_K, (1, 256), |_, _| block);
 }
 
 #[test]
@@ -289,7 +295,7 @@ fn products_are_near_those_of_the_weights_that_were_quantized() {
     // Root mean square errors, as shares: measured 0.0074, 0.082, 0.078, 0.038, 0.037, 0.075, 0.037 and 0.019.
     for (form, bound) in Form::ALL.into_iter().zip([0.009, 0.1, 0.095, 0.046, 0.045, 0.091, 0.045, 0.024]) {
         let zero = Array2::zeros((7, 65));
-        let got = multiply(Isa::detect(), 1, &zero, Init::Zero, x.view(), &Quantized::of(form, w.view()));
+        let got = multiply(Isa::detect(), 1, &zero, Init::Zero, x.view(), &quantized(form, w.view()));
         let error = (&got - &exact).iter().map(|e| f64::from(*e).powi(2)).sum::<f64>();
         let share = (error / size).sqrt();
         assert!(share < bound && share > bound / 2.0, "{form:?}: {share}");
@@ -298,7 +304,7 @@ fn products_are_near_those_of_the_weights_that_were_quantized() {
 
 #[test]
 fn the_oracle_multiplies_by_what_the_codes_stand_for() {
-    let (x, w) = (random::<f64>(1, (3, 70)), Quantized::of(Form::Q4_1, random::<f32>(2, (9, 70)).view()));
+    let (x, w) = (random::<f64>(1, (3, 70)), quantized(Form::Q4_1, random::<f32>(2, (9, 70)).view()));
     let mut c = Array2::zeros((3, 9));
     product(&mut Context::<f64>::solo(), c.view_mut(), Init::Zero, x.view(), &w);
     let want = x.dot(&w.weights().mapv(f64::from).t());
@@ -307,7 +313,7 @@ fn the_oracle_multiplies_by_what_the_codes_stand_for() {
 
 #[test]
 fn numbers_that_are_none_are_not_hidden() {
-    let w = Quantized::of(Form::Q8_0, Array2::from_elem((2, 40), 1.0).view());
+    let w = quantized(Form::Q8_0, Array2::from_elem((2, 40), 1.0).view());
     for strange in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let mut x = Array2::from_elem((2, 40), 1.0);
         x[[1, 35]] = strange;
@@ -336,6 +342,6 @@ fn numbers_that_are_none_are_not_hidden() {
 #[test]
 fn codes_take_the_bytes_they_should() {
     let weight = Array2::<f32>::zeros((64, 512));
-    let bits = Form::ALL.map(|form| Quantized::of(form, weight.view()).bytes() as f64 * 8.0 / (64.0 * 512.0));
+    let bits = Form::ALL.map(|form| quantized(form, weight.view()).bytes() as f64 * 8.0 / (64.0 * 512.0));
     assert_eq!(bits, [8.5, 4.5, 5.0, 5.5, 6.0, 4.625, 5.625, 6.5625]);
 }

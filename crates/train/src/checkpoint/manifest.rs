@@ -1,8 +1,8 @@
 //! The manifest: what a checkpoint holds, under one digest.
 //!
-//! A JSON file `{"blake3": …, "manifest": {…}}`. The digest is of the inner value as compact JSON with sorted keys, so a
-//! changed figure is found though the file is still good JSON. Numbers are read back exactly, so a digest computed over
-//! what was read is the digest over what was written, and a learning rate survives a resume bit for bit.
+//! A JSON file `{"blake3": …, "manifest": {…}}`. The digest is of the inner value as compact JSON with the keys in the order
+//! of the file, so a changed figure is found though the file is still good JSON. Numbers are read back exactly, so a digest
+//! computed over what was read is the digest over what was written, and a learning rate survives a resume bit for bit.
 
 use std::path::Path;
 

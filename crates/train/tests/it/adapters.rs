@@ -38,7 +38,7 @@ fn trainer(config: &Config, dropout: Option<f64>, recipe: Recipe, resources: &Re
     let settings = Settings { dropout, ..Settings::new(4, 8.0) };
     let targets = selvedge_model::lora::modules(config.arch).iter().map(|&module| module.to_owned());
     let adapters = Adapters::new(config, settings, &targets.collect::<Vec<_>>()).unwrap();
-    let weights = Arc::new(Weights::shared(&base, &Arc::new(params)));
+    let weights = Arc::new(Weights::plain(&base, &params));
     let model = Tuned::new(config.clone(), weights, adapters, 5).unwrap();
     Trainer::with_model(Box::new(model), recipe, resources, None).unwrap()
 }

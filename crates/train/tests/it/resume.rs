@@ -1,10 +1,13 @@
 //! A run cut anywhere and resumed on other threads ends with the parameters of the unbroken run.
 
-use selvedge_train::checkpoint::latest_good;
+use std::collections::BTreeMap;
+
+use selvedge_train::checkpoint::{MANIFEST, latest_good, load};
 use selvedge_train::run::{Event, Outcome};
 use selvedge_train::settings::Resources;
 use selvedge_train::trainer::Trainer;
 use selvedge_train::{Error, settings::Recipe};
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -54,6 +57,47 @@ fn cancelled_at_every_step_and_resumed_the_result_is_that_of_the_unbroken_run() 
             assert_eq!(trainer.digest(), want, "stopped after {stop} steps");
         }
     }
+}
+
+/// The same JSON with the keys of every object sorted, as programs wrote it that did not keep their order.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields: BTreeMap<&String, &Value> = fields.iter().collect();
+            fields.into_iter().map(|(key, field)| (key.clone(), sorted(field))).collect()
+        }
+        Value::Array(items) => items.iter().map(sorted).collect(),
+        other => other.clone(),
+    }
+}
+
+#[test]
+fn a_manifest_with_sorted_keys_is_resumed_from() {
+    let config = configs()[0].clone();
+    let folder = tempfile::tempdir().unwrap();
+    let mut trainer = Trainer::new(config.clone(), recipe(), &plain(), None).unwrap();
+    assert_eq!(run(folder.path(), 0).train(&mut trainer, |_| ()).unwrap(), Outcome::Finished);
+    let written = latest_good(&folder.path().join("checkpoints")).unwrap();
+    let path = written.path.join(MANIFEST);
+    let old: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let manifest = sorted(&old["manifest"]);
+    assert_ne!(manifest.to_string(), old["manifest"].to_string(), "the test is of another order");
+    let digest = blake3::hash(manifest.to_string().as_bytes()).to_hex();
+    let text = format!("{:#}\n", json!({"blake3": digest.as_str(), "manifest": manifest}));
+    std::fs::write(&path, text).unwrap();
+    let loaded = load(&written.path).unwrap();
+    assert_eq!(loaded.manifest, written.manifest);
+    let mut longer = recipe();
+    longer.schedule.steps = STEPS + 3;
+    let [want, got] = [&written, &loaded].map(|loaded| {
+        let mut trainer = Trainer::resume(config.clone(), longer.clone(), &plain(), None, loaded).unwrap();
+        let more = tempfile::tempdir().unwrap();
+        let rest = run(more.path(), loaded.manifest.state.row);
+        assert_eq!(rest.train(&mut trainer, |_| ()).unwrap(), Outcome::Finished);
+        assert_eq!(trainer.steps_done(), STEPS + 3);
+        trainer.digest()
+    });
+    assert_eq!(got, want);
 }
 
 #[test]

@@ -27,6 +27,25 @@ fn adapters_survive_the_way_into_files_and_back() {
     }
 }
 
+/// What is written in between, or is not for want of room, finds the one and not the other.
+#[test]
+fn settings_and_matrices_are_written_apart() {
+    let (whole, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let config = &configs()[3];
+    let (adapters, params) = saved(whole.path(), config);
+    let file = |name: &str| fs::read(folder.path().join(name)).ok();
+    peft::save_settings(folder.path(), config, &adapters, "tiny").unwrap();
+    assert_eq!(peft::settings(folder.path()).unwrap(), *adapters.settings());
+    assert_eq!(file(peft::WEIGHTS), None);
+    let settings = folder.path().join("adapter_config.json");
+    let written = fs::read(&settings).unwrap();
+    fs::remove_file(settings).unwrap();
+    peft::save_weights(folder.path(), &adapters, &params).unwrap();
+    assert_eq!(file("adapter_config.json"), None);
+    assert_eq!(file(peft::WEIGHTS).unwrap(), fs::read(whole.path().join(peft::WEIGHTS)).unwrap());
+    assert_eq!(written, fs::read(whole.path().join("adapter_config.json")).unwrap());
+}
+
 /// Names and shapes as PEFT writes them for both wirings.
 #[test]
 fn names_are_those_of_peft() {
@@ -133,8 +152,8 @@ fn adapters_of_others_agree_with_pytorch() {
             .map(|name| -> Vec<u32> { numbers(name).into_iter().map(u32::from_le_bytes).collect() });
         let time = expected.tensor("tokens").unwrap().shape()[1];
         let rows = Rows::new(&tokens, &targets, time);
-        let shared = Weights::shared(&layout(&config).unwrap(), &Arc::new(base.clone()));
-        let model = Tuned::new(config.clone(), Arc::new(shared), adapters.clone(), 1).unwrap();
+        let plain = Weights::plain(&layout(&config).unwrap(), &base);
+        let model = Tuned::new(config.clone(), Arc::new(plain), adapters.clone(), 1).unwrap();
         for isa in Isa::available() {
             let cx = &mut Context::new(Team::new(2).unwrap(), isa);
             // The file says dropout, an evaluation has none.
@@ -151,8 +170,8 @@ fn adapters_of_others_agree_with_pytorch() {
                 .map(|&module| module.to_owned())
                 .collect();
             let none = Adapters::new(&config, none, &targets).unwrap();
-            let shared = Weights::shared(&layout(&config).unwrap(), &Arc::new(base.clone()));
-            let trained = Tuned::new(config.clone(), Arc::new(shared), none, 1).unwrap();
+            let plain = Weights::plain(&layout(&config).unwrap(), &base);
+            let trained = Tuned::new(config.clone(), Arc::new(plain), none, 1).unwrap();
             let (_, grads) = gradient_of(cx, &trained, &params, rows, 2, Mode::Train);
             for slot in model.layout().slots() {
                 let (got, want) = (&grads[slot.span.range()], floats(&format!("grad.{}", slot.name)));
