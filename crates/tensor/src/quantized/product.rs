@@ -34,8 +34,12 @@ pub(crate) fn multiply(
     let isa = runner.isa;
     let x = Rows::new(runner.team(), isa, w.form, x, scratch);
     let across = n.div_ceil(width);
-    // Of two threads the second takes tasks from the last one on, so it goes through their panels backwards.
-    let halfway = if runner.team().threads() > 1 { (down * across).div_ceil(2) } else { usize::MAX };
+    // Of two threads the second takes tasks from the last one on, so it goes through their panels backwards. Of rows that pass
+    // over a panel once the processor itself calls for what lies behind.
+    let halfway = match runner.team().threads() > 1 && m > ROWS {
+        true => (down * across).div_ceil(2),
+        false => usize::MAX,
+    };
     let parts = (Grid::new(c, TALL, width), Beside::new(beside, (m, n), TALL, width));
     runner.for_each_with_scratch(parts, |index, (mut c, mut beside), _| {
         let place = (index / across * TALL, index % across * width);
