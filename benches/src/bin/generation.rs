@@ -1,6 +1,6 @@
-//! How fast a published model reads a prompt and writes tokens through the cache: one sequence, as `llama-bench` measures
-//! (`pp512`, `tg128`), or several that are written side by side, as `llama-batched-bench` does, so that both can be run on one
-//! file in turn.
+//! How fast a published model reads a prompt and writes tokens through the cache, so that it can be run in turn with llama.cpp's
+//! programs on one file: one sequence that is written without the prompt, as `llama-bench` measures (`pp512`, `tg128`), or
+//! several that each read the prompt and are then written side by side, as `llama-batched-bench` does.
 #![expect(clippy::print_stdout, reason = "a command-line program")]
 
 use std::hint::black_box;
@@ -92,9 +92,12 @@ impl Kept {
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     ensure!(args.runs > 0 && args.prompt > 0 && args.tokens > 0 && args.batch > 0, "nothing to measure");
-    let file = Model::open(&args.file)?.with_context(args.prompt.max(args.tokens));
+    // Of several sequences a text goes on after its prompt.
+    let before = if args.batch > 1 { args.prompt } else { 0 };
+    let longest = args.prompt.max(before + args.tokens);
+    let file = Model::open(&args.file)?.with_context(longest);
     let room = file.config().context;
-    ensure!(room >= args.prompt.max(args.tokens), "the model has room for {room} tokens");
+    ensure!(room >= longest, "the model has room for {room} tokens");
     let precision = if args.weights == Kept::Bf16 { Precision::Bf16 } else { Precision::F32 };
     let cx = &mut Context::new(Team::new(args.threads)?, Isa::detect()).with_precision(precision);
     let params = if args.weights == Kept::File { Vec::new() } else { file.load()? };
@@ -113,11 +116,12 @@ fn main() -> anyhow::Result<()> {
     let (mut reading, mut writing) = (Vec::new(), Vec::new());
     // The first run warms up.
     for _ in 0..=args.runs {
-        batch.truncate(sequences[0], 0);
-        let start = Instant::now();
-        batch.feed(cx, &[(sequences[0], &text[..args.prompt])])?;
-        reading.push(args.prompt as f64 / start.elapsed().as_secs_f64());
         sequences.iter().for_each(|&sequence| batch.truncate(sequence, 0));
+        let start = Instant::now();
+        let feeds: Vec<_> = sequences.iter().map(|&sequence| (sequence, &text[..args.prompt])).collect();
+        batch.feed(cx, &feeds)?;
+        reading.push((args.prompt * args.batch) as f64 / start.elapsed().as_secs_f64());
+        sequences.iter().for_each(|&sequence| batch.truncate(sequence, before));
         let start = Instant::now();
         for token in text[..args.tokens].chunks(1) {
             let feeds: Vec<_> = sequences.iter().map(|&sequence| (sequence, token)).collect();
