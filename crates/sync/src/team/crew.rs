@@ -3,7 +3,7 @@
 //! A crew knows nothing of how its workers' threads come to be; `Team` spawns them, the loom models spawn loom's.
 #![expect(unsafe_code, reason = "a region lends its task to the workers for as long as the region is open")]
 
-use super::claims::{Claim, Claims};
+use super::claims::{Claims, Turn};
 use super::gate::{Gate, Seen};
 use crate::error::discard;
 use crate::probe::{self, Kind, Object, Region};
@@ -59,7 +59,7 @@ impl Crew {
     pub(crate) fn new(workers: usize, pace: Pace) -> Self {
         Self {
             gate: Gate::new(workers, pace),
-            claims: Claims::new(),
+            claims: Claims::new(workers.min(pace.awake) + 1),
             held: Line(AtomicBool::new(false)),
             job: Line(UnsafeCell::new(Job { task: &|_, _| {}, tasks: 0, place: probe::Place::here() })),
             panicked: Mutex::new(None),
@@ -127,12 +127,16 @@ impl Crew {
         // SAFETY: `run` of the caller who opened the region does not return before this worker has left, so what `task`
         // points to is alive and lent to us; the caller's own borrow of it is shared too.
         let task = unsafe { &*job.task };
-        let first = self.claims.claim(participant, job.tasks);
+        let mut turn = self.claims.turn(participant, job.tasks);
+        let first = turn.next();
         match first {
-            Some(first) => self.gate.call(seen, first.left),
+            Some(_) if seen.has_sleepers() => {
+                self.gate.call(seen, job.tasks.saturating_sub(self.claims.count(job.tasks)));
+            }
+            Some(_) => {}
             None => seen.late = true,
         }
-        let panicked = self.work(participant, first, task, job.tasks) && keep!("crew_panic_unmarked");
+        let panicked = self.work(participant, first, turn, task, job.tasks) && keep!("crew_panic_unmarked");
         server.leave();
         let mark = || {
             if panicked {
@@ -165,14 +169,14 @@ impl Crew {
         // unwinds, for `work` catches what tasks throw.
         let task: &Task<'static> = unsafe { std::mem::transmute::<&Task<'_>, &Task<'static>>(task) };
         region.open(&self.probe);
-        let first = self.claims.begin(tasks);
+        let turn = self.claims.begin(tasks);
         in_order!(
             "crew_publish_late",
             // SAFETY: `held` is ours, and the region before closed with nobody active.
             self.job.with_mut(|job| unsafe { *job = Job { task, tasks, place: region.place() } }),
             self.gate.open(tasks - 1)
         );
-        let mine = self.work(0, Some(first), task, tasks);
+        let mine = self.work(0, Some(0), turn, task, tasks);
         let theirs = region.close(&self.probe, || self.gate.close());
         let panicked = if mine || theirs { lock(&self.panicked).take() } else { None };
         self.held.store(false, weaken!("crew_release_relaxed", Release));
@@ -194,14 +198,21 @@ impl Crew {
     }
 
     /// Runs the first task and then those it claims, until none is left; returns whether one panicked here.
-    fn work(&self, participant: usize, first: Option<Claim>, task: &Task<'_>, tasks: usize) -> bool {
+    fn work(
+        &self,
+        participant: usize,
+        first: Option<usize>,
+        mut turn: Turn<'_>,
+        task: &Task<'_>,
+        tasks: usize,
+    ) -> bool {
         let current = Cell::new(0);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let mut next = first;
-            while let Some(Claim { index, left }) = next {
+            while let Some(index) = next {
                 current.set(index);
                 task(participant, index);
-                next = if left == 0 { None } else { self.claims.claim(participant, tasks) };
+                next = turn.next();
             }
         }));
         let Err(payload) = outcome else { return false };

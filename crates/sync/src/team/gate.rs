@@ -71,6 +71,13 @@ pub(crate) struct Seen {
     pub(crate) late: bool,
 }
 
+impl Seen {
+    /// Whether workers slept when it entered.
+    pub(crate) fn has_sleepers(&self) -> bool {
+        asleep(self.word) > 0
+    }
+}
+
 /// The gate; see the module text.
 #[derive(Debug)]
 pub(crate) struct Gate {

@@ -15,16 +15,8 @@ use crate::tile::Tile;
 /// Most rows of a tile.
 pub(super) const ROWS: usize = 6;
 
-/// The panel that is read after one, where it is known and there is time to call for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    Behind,
-    Before,
-    Unknown,
-}
-
-/// Adds to C, of up to 6 rows and 32 columns, the products of rows `first..` of x with panel `panel` of the weights, and
-/// calls for the next panel meanwhile.
+/// Adds to C, of up to 6 rows and 32 columns, the products of rows `first..` of x with panel `panel` of the weights; and calls for
+/// the next panel meanwhile, if `ahead`.
 ///
 /// # Panics
 /// On shapes that do not fit.
@@ -34,7 +26,7 @@ pub(super) fn tile(
     panel: usize,
     x: Rows<'_>,
     first: usize,
-    next: Next,
+    ahead: bool,
     c: &mut Tile<'_, f32>,
 ) {
     let lines = w.panel(panel);
@@ -47,7 +39,7 @@ pub(super) fn tile(
     #[cfg(target_arch = "x86_64")]
     if isa.kind() >= Kind::Avx512Bf16 {
         // SAFETY: an `Isa` of this kind is only made after detecting the features.
-        return unsafe { super::vnni::tile(w.form, lines, x, first, next, c) };
+        return unsafe { super::vnni::tile(w.form, lines, x, first, ahead, c) };
     }
     #[cfg(target_arch = "x86_64")]
     if isa.kind() >= Kind::Avx2 {
@@ -67,7 +59,7 @@ pub(super) fn tile(
     for row in 0..c.rows() {
         add_row(lines, x.row(first + row), c.row_mut(row));
     }
-    let _ = (isa, next);
+    let _ = (isa, ahead);
 }
 
 /// One row, block by block.

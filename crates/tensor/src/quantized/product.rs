@@ -2,7 +2,7 @@
 
 use ndarray::ArrayViewMut2;
 
-use super::kernel::{Next, ROWS, tile};
+use super::kernel::{ROWS, tile};
 use super::rows::{Rows, words};
 use super::{COLS, Quantized};
 use crate::Context;
@@ -12,7 +12,7 @@ use crate::tile::{Beside, Grid, Strided};
 /// Rows of a task: so many pass over a panel while it is in the near caches.
 const TALL: usize = 16 * ROWS;
 /// Tasks worth having, so that threads share them evenly.
-const TASKS: usize = 24;
+const TASKS: usize = 48;
 /// Most panels of a task.
 const PANELS: usize = 8;
 
@@ -34,12 +34,6 @@ pub(crate) fn multiply(
     let isa = runner.isa;
     let x = Rows::new(runner.team(), isa, w.form, x, scratch);
     let across = n.div_ceil(width);
-    // Of two threads the second takes tasks from the last one on, so it goes through their panels backwards. Of rows that pass
-    // over a panel once the processor itself calls for what lies behind.
-    let halfway = match runner.team().threads() > 1 && m > ROWS {
-        true => (down * across).div_ceil(2),
-        false => usize::MAX,
-    };
     let parts = (Grid::new(c, TALL, width), Beside::new(beside, (m, n), TALL, width));
     runner.for_each_with_scratch(parts, |index, (mut c, mut beside), _| {
         let place = (index / across * TALL, index % across * width);
@@ -52,15 +46,11 @@ pub(crate) fn multiply(
                 Init::Accumulate => {}
             }
         }
-        let panels = dim.1.div_ceil(COLS);
-        let next = if index < halfway { Next::Behind } else { Next::Before };
-        for panel in 0..panels {
-            let col = COLS * if next == Next::Behind { panel } else { panels - 1 - panel };
+        for col in (0..dim.1).step_by(COLS) {
             for row in (0..dim.0).step_by(ROWS) {
                 let mut tile_of_c = c.window(row, ROWS.min(dim.0 - row), col, COLS.min(dim.1 - col));
                 // The first rows that pass over a panel wait for it; those after them have time to call for the next.
-                let next = if row == ROWS { next } else { Next::Unknown };
-                tile(isa, w, (place.1 + col) / COLS, x, place.0 + row, next, &mut tile_of_c);
+                tile(isa, w, (place.1 + col) / COLS, x, place.0 + row, row == ROWS, &mut tile_of_c);
             }
         }
         then.finish(place, &mut c, beside.take());

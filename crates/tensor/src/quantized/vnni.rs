@@ -4,7 +4,6 @@
 use core::arch::x86_64::*;
 use std::hint::black_box;
 
-use super::kernel::Next;
 use super::layout::{GROUPS, Line, blocks};
 use super::rows::{Rounded, Rows};
 use super::{COLS, Form, GROUP};
@@ -22,7 +21,7 @@ pub(super) unsafe fn tile(
     panel: &[Line],
     x: Rows<'_>,
     first: usize,
-    next: Next,
+    ahead: bool,
     c: &mut Tile<'_, f32>,
 ) {
     let tile = match form {
@@ -36,14 +35,14 @@ pub(super) unsafe fn tile(
         Form::Q6_K => by_rows::<{ Form::Q6_K as u8 }>,
     };
     // SAFETY: the caller's word.
-    unsafe { tile(panel, x, first, next, c) };
+    unsafe { tile(panel, x, first, ahead, c) };
 }
 
 unsafe fn by_rows<const FORM: u8>(
     panel: &[Line],
     x: Rows<'_>,
     first: usize,
-    next: Next,
+    ahead: bool,
     c: &mut Tile<'_, f32>,
 ) {
     let tile = match c.rows() {
@@ -55,7 +54,7 @@ unsafe fn by_rows<const FORM: u8>(
         _ => rows::<6, FORM>,
     };
     // SAFETY: the caller's word, and chosen by the rows of C.
-    unsafe { tile(panel, x, first, next, c) };
+    unsafe { tile(panel, x, first, ahead, c) };
 }
 
 /// # Safety
@@ -65,7 +64,7 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     panel: &[Line],
     x: Rows<'_>,
     first: usize,
-    next: Next,
+    ahead: bool,
     c: &mut Tile<'_, f32>,
 ) {
     let form = const { Form::numbered(FORM) };
@@ -75,10 +74,6 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     let x: [&[Rounded]; M] = std::array::from_fn(|i| x.row(first + i));
     let len = x[0].len();
     let x = x.map(|x| &x[..len]);
-    let ahead = match next {
-        Next::Before => -panel.len().cast_signed(),
-        _ => panel.len().cast_signed(),
-    };
     let mut sums = [[_mm512_setzero_ps(); 2]; M];
     for (i, row) in sums.iter_mut().enumerate() {
         for (j, sum) in row.iter_mut().enumerate() {
@@ -90,10 +85,10 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     // apart that registers did not suffice.
     let steps = black_box(if form.is_narrow() { GROUPS } else { 2 * GROUPS });
     for (b, lines) in (0..len).zip(blocks(form, panel)) {
-        if next != Next::Unknown {
+        if ahead {
             for line in lines.1 {
                 // The same line of the next panel; a hint may name any address.
-                _mm_prefetch::<_MM_HINT_T1>((&raw const *line).wrapping_offset(ahead).cast());
+                _mm_prefetch::<_MM_HINT_T1>((&raw const *line).wrapping_add(panel.len()).cast());
             }
         }
         for part in 0..form.parts() {
