@@ -21,6 +21,20 @@ fn prefetch<T>(start: *const T, count: usize) {
     let _ = (start, count);
 }
 
+/// Tells the processor that the line of an element is used after what is used now: it is put into the second cache, for the
+/// nearest is full of that.
+#[inline(always)]
+pub(crate) fn call_for<T>(element: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a hint, which may name any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(element.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = element;
+}
+
 /// Orders what was written past the caches before everything that is written from now on.
 pub(crate) fn settle() {
     #[cfg(target_arch = "x86_64")]
@@ -178,6 +192,8 @@ pub(crate) struct Panels<'a, T, const W: usize> {
     /// Elements from a panel to the next.
     apart: usize,
     cols: usize,
+    /// Elements from what is read to what will be after it, which is called for meanwhile; 0 if that is not known.
+    ahead: usize,
 }
 
 impl<'a, T: Copy, const W: usize> Panels<'a, T, W> {
@@ -189,7 +205,7 @@ impl<'a, T: Copy, const W: usize> Panels<'a, T, W> {
     pub(crate) fn lying(matrix: Strided<'a, T>) -> Self {
         assert!(matrix.has_adjacent_columns(), "rows of the right operand lie in one piece");
         let cols = matrix.cols();
-        Panels { first: matrix.window(0, matrix.rows(), 0, W.min(cols)), apart: W, cols }
+        Panels { first: matrix.window(0, matrix.rows(), 0, W.min(cols)), apart: W, cols, ahead: 0 }
     }
 
     /// `rows` rows of panels that begin at `data`, `apart` elements from one to the next.
@@ -206,7 +222,18 @@ impl<'a, T: Copy, const W: usize> Panels<'a, T, W> {
         let width = cols - cols.saturating_sub(1) / W * W;
         // Checks the last, which ends last; then the first, which is as tall.
         Strided::new(&data[last.min(data.len())..], rows, width, W, 1);
-        Panels { first: Strided::new(data, rows, W.min(cols), W, 1), apart, cols }
+        Panels { first: Strided::new(data, rows, W.min(cols), W, 1), apart, cols, ahead: 0 }
+    }
+
+    /// The same, where what lies so many elements behind is read next: products of few rows call for it meanwhile.
+    #[inline]
+    pub(crate) fn with_ahead(self, ahead: usize) -> Self {
+        Panels { ahead, ..self }
+    }
+
+    #[inline(always)]
+    pub(crate) fn ahead(&self) -> usize {
+        self.ahead
     }
 
     #[inline(always)]

@@ -166,11 +166,11 @@ impl<T: Real> KvCache<T> {
             }
             (Kept::Wide { keys, values }, _) => over_wide::<T, Full>(keys, values, (blocks, d), work),
             (Kept::Half(bits), _) => {
-                work.run::<Full, _, _>(chunks(bits, blocks * block_len(d)), HalfHead);
+                work.run::<Full, _, _>(chunks(bits, blocks * block_len(d)), |bits| HalfHead { bits, blocks });
             }
             (Kept::Byte { codes, scales }, _) => {
                 let parts = (chunks(codes, blocks * block_len(d)), chunks(scales, blocks * block_scales(d)));
-                work.run::<Full, _, _>(parts, |(codes, scales)| ByteHead { codes, scales });
+                work.run::<Full, _, _>(parts, |(codes, scales)| ByteHead { codes, scales, blocks });
             }
         }
     }
@@ -256,7 +256,7 @@ fn over_wide<T: Real, P: Panel<T>>(
     let (keys, values) = (P::view_mut(keys), P::view_mut(values));
     let lens = [keys_len::<T, P>(d), values_len::<T, P>(d)].map(|len| blocks * len);
     let parts = (chunks(keys, lens[0]), chunks(values, lens[1]));
-    work.run::<P, _, _>(parts, |(keys, values)| WideHead { keys, values });
+    work.run::<P, _, _>(parts, |(keys, values)| WideHead { keys, values, blocks });
 }
 
 /// Keys and values that are put into the heads of their sequences.
@@ -293,19 +293,37 @@ fn copy_blocks<E: Copy>(buffer: &mut [E], len: usize, from: usize, to: usize, co
     buffer.copy_within(from * len..(from + count) * len, to * len);
 }
 
+/// Positions that are looked at together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    /// Which block.
+    pub(super) block: usize,
+    /// So many of its positions, from the first on.
+    pub(super) count: usize,
+    /// Whether no other block of the head is looked at after it.
+    pub(super) is_last: bool,
+}
+
+impl Look {
+    /// Blocks from this to what is read next: the next one of the head, or the first of the next head's `blocks`.
+    pub(super) fn ahead(self, blocks: usize) -> usize {
+        if self.is_last { blocks.saturating_sub(self.block) } else { 1 }
+    }
+}
+
 /// Where attention finds blocks of keys and values.
 pub(super) trait Blocks<T: Real, P: Panel<T>>: Sync {
     /// Elements of room that a block is turned into what products read in.
     fn room(shape: &Shape) -> usize;
 
     /// The first `count` keys (D × count) of a block, and the values (count × D) of the same positions, in steps of the form.
+    /// What is read next is called for, now or while products read these.
     fn block<'b>(
         &'b self,
         isa: Isa,
         shape: &Shape,
         at: (usize, usize),
-        block: usize,
-        count: usize,
+        look: Look,
         room: &'b mut [P::Element],
     ) -> [Panels<'b, P::Element, COLS>; 2];
 }
@@ -337,13 +355,13 @@ impl<T: Real, P: Panel<T>> Blocks<T, P> for KeysValues<'_, P::Element> {
         _: Isa,
         shape: &Shape,
         (b, head): (usize, usize),
-        block: usize,
-        count: usize,
+        look: Look,
         _: &'b mut [P::Element],
     ) -> [Panels<'b, P::Element, COLS>; 2] {
-        let d = shape.head_size;
+        let (d, Look { block, count, .. }, ahead) = (shape.head_size, look, look.ahead(self.blocks));
         let (at, steps) = ((b * shape.kv_heads + head) * self.blocks + block, P::steps(d));
-        let keys = Panels::packed(&self.keys[at * keys_len::<T, P>(d)..], steps, count, steps * COLS);
+        let keys = Panels::packed(&self.keys[at * keys_len::<T, P>(d)..], steps, count, steps * COLS)
+            .with_ahead(ahead * keys_len::<T, P>(d));
         let values = match self.values {
             Values::Rows(rows) => {
                 Panels::lying(rows.window(b * shape.time + block * BLOCK, count, head * d, d))
@@ -351,6 +369,7 @@ impl<T: Real, P: Panel<T>> Blocks<T, P> for KeysValues<'_, P::Element> {
             Values::Packed(values) => {
                 let values = &values[at * values_len::<T, P>(d)..];
                 Panels::packed(values, P::steps(count), d, P::steps(BLOCK) * COLS)
+                    .with_ahead(ahead * values_len::<T, P>(d))
             }
         };
         [keys, values]

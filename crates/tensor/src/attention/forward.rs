@@ -3,7 +3,7 @@
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 use selvedge_sync::chunks;
 
-use super::cache::{Blocks, KeysValues, Room, Values, keys_len, put, values_len};
+use super::cache::{Blocks, KeysValues, Look, Room, Values, keys_len, put, values_len};
 use super::{BLOCK, Shape};
 use crate::context::{Runner, carve};
 use crate::isa::dispatch;
@@ -160,7 +160,8 @@ impl<T: Real, P: Panel<T>, K: Blocks<T, P>> Queries<'_, T, P, K> {
         for block in 0..=last / BLOCK {
             // Keys that the last row sees; rows before it may see fewer.
             let keys = self.visible(rows - 1, block);
-            let [k, v] = self.kv.block(self.isa, self.shape, self.kv_head, block, keys, room);
+            let look = Look { block, count: keys, is_last: block == last / BLOCK };
+            let [k, v] = self.kv.block(self.isa, self.shape, self.kv_head, look, room);
             let view = ArrayViewMut2::from_shape((rows, BLOCK), &mut scores[..rows * BLOCK]);
             let mut tile = Tile::new(view.expect("the scratch is of this shape"));
             for row in (0..rows).step_by(ROWS) {

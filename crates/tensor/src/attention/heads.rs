@@ -32,6 +32,7 @@ pub(super) trait OverHeads<T: Real> {
 pub(super) struct WideHead<'a, E> {
     pub(super) keys: &'a mut [E],
     pub(super) values: &'a mut [E],
+    pub(super) blocks: usize,
 }
 
 impl<T: Real, P: Panel<T>> Head<T, P> for WideHead<'_, P::Element> {
@@ -46,6 +47,6 @@ impl<T: Real, P: Panel<T>> Head<T, P> for WideHead<'_, P::Element> {
     }
 
     fn read(&self) -> Self::Read<'_> {
-        KeysValues { keys: self.keys, blocks: 1, values: Values::Packed(self.values) }
+        KeysValues { keys: self.keys, blocks: self.blocks, values: Values::Packed(self.values) }
     }
 }

@@ -6,13 +6,13 @@
 
 use half::f16;
 
-use super::cache::Blocks;
+use super::cache::{Blocks, Look};
 use super::heads::Head;
 use super::{BLOCK, Shape};
 use crate::isa::dispatch;
 use crate::matmul::{COLS, Full};
 use crate::quantized::{Block, Form};
-use crate::tile::{Panels, Strided};
+use crate::tile::{Panels, Strided, call_for};
 use crate::{Isa, Real};
 
 /// Keys and values as they are kept, and the blocks of a head.
@@ -43,10 +43,20 @@ pub(super) fn block_scales(d: usize) -> usize {
     2 * scales_len(d)
 }
 
+/// Positions that are turned into numbers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At {
+    block: usize,
+    /// From the first on.
+    count: usize,
+    /// Blocks from this to what is read next.
+    ahead: usize,
+}
+
 /// One way to keep blocks.
 pub(super) trait Keep: Sync {
-    /// Numbers of the first `count` positions of a block.
-    fn load<T: Real>(&self, isa: Isa, d: usize, block: usize, count: usize, keys: &mut [T], values: &mut [T]);
+    /// Numbers of the first `count` positions of a block. Those of the block `ahead` blocks behind it are called for meanwhile.
+    fn load<T: Real>(&self, isa: Isa, d: usize, at: At, keys: &mut [T], values: &mut [T]);
 }
 
 impl<T: Real, K: Keep> Blocks<T, Full> for Narrow<K> {
@@ -59,14 +69,14 @@ impl<T: Real, K: Keep> Blocks<T, Full> for Narrow<K> {
         isa: Isa,
         shape: &Shape,
         (sequence, head): (usize, usize),
-        block: usize,
-        count: usize,
+        look: Look,
         room: &'b mut [T],
     ) -> [Panels<'b, T, COLS>; 2] {
         let d = shape.head_size;
         let (keys, values) = room[..block_len(d)].split_at_mut(lens(d)[0]);
-        let at = (sequence * shape.kv_heads + head) * self.blocks + block;
-        self.kept.load(isa, d, at, count, keys, values);
+        let (count, ahead) = (look.count, look.ahead(self.blocks));
+        let block = (sequence * shape.kv_heads + head) * self.blocks + look.block;
+        self.kept.load(isa, d, At { block, count, ahead }, keys, values);
         [Panels::packed(keys, d, count, d * COLS), Panels::packed(values, count, d, BLOCK * COLS)]
     }
 }
@@ -80,24 +90,27 @@ impl Keep for Halves<'_> {
         &self,
         isa: Isa,
         d: usize,
-        block: usize,
-        count: usize,
+        At { block, count, ahead }: At,
         keys: &mut [T],
         values: &mut [T],
     ) {
         let (from_keys, from_values) = self.0[block * block_len(d)..][..block_len(d)].split_at(lens(d)[0]);
         let whole = count.next_multiple_of(COLS) * d;
-        widen(isa, &from_keys[..whole], &mut keys[..whole]);
+        let ahead = ahead * block_len(d);
+        widen(isa, &from_keys[..whole], &mut keys[..whole], ahead);
         let panels = from_values.chunks_exact(BLOCK * COLS).zip(values.chunks_exact_mut(BLOCK * COLS));
         for (from, to) in panels {
-            widen(isa, &from[..count * COLS], &mut to[..count * COLS]);
+            widen(isa, &from[..count * COLS], &mut to[..count * COLS], ahead);
         }
     }
 }
 
 /// The blocks of a head in f16.
 #[derive(Debug)]
-pub(super) struct HalfHead<'a>(pub(super) &'a mut [u16]);
+pub(super) struct HalfHead<'a> {
+    pub(super) bits: &'a mut [u16],
+    pub(super) blocks: usize,
+}
 
 impl<T: Real> Head<T, Full> for HalfHead<'_> {
     type Read<'a>
@@ -108,7 +121,7 @@ impl<T: Real> Head<T, Full> for HalfHead<'_> {
     fn put(&mut self, _: Isa, k: Strided<'_, T>, v: Strided<'_, T>, first: usize) {
         let d = k.cols();
         each(k, v, first, |block, row, k, v| {
-            let (keys, values) = self.0[block * block_len(d)..][..block_len(d)].split_at_mut(lens(d)[0]);
+            let (keys, values) = self.bits[block * block_len(d)..][..block_len(d)].split_at_mut(lens(d)[0]);
             for (i, (&key, &value)) in k.iter().zip(v).enumerate() {
                 keys[key_at(d, row, i)] = f16::from_f32(key.to_f64() as f32).to_bits();
                 values[value_at(row, i)] = f16::from_f32(value.to_f64() as f32).to_bits();
@@ -117,7 +130,7 @@ impl<T: Real> Head<T, Full> for HalfHead<'_> {
     }
 
     fn read(&self) -> Self::Read<'_> {
-        Narrow { kept: Halves(self.0), blocks: 1 }
+        Narrow { kept: Halves(self.bits), blocks: self.blocks }
     }
 }
 
@@ -133,8 +146,7 @@ impl Keep for Bytes<'_> {
         &self,
         isa: Isa,
         d: usize,
-        block: usize,
-        count: usize,
+        At { block, count, ahead }: At,
         keys: &mut [T],
         values: &mut [T],
     ) {
@@ -142,18 +154,23 @@ impl Keep for Bytes<'_> {
             self.codes[block * block_len(d)..][..block_len(d)].split_at(lens(d)[0]);
         let of_block = &self.scales[block * block_scales(d)..][..block_scales(d)];
         let (key_scales, value_scales) = of_block.split_at(scales_len(d));
+        of_block
+            .iter()
+            .step_by(COLS)
+            .for_each(|line| call_for((&raw const *line).wrapping_add(ahead * block_scales(d))));
+        let ahead = ahead * block_len(d);
         let panels = from_keys.chunks_exact(COLS * d).zip(keys.chunks_exact_mut(COLS * d));
         let panels = panels.zip(key_scales.chunks_exact(scales_len(d) / 2));
         for ((from, to), scales) in panels.take(count.div_ceil(COLS)) {
             let groups = from.chunks(COLS * COLS).zip(to.chunks_mut(COLS * COLS));
             for ((from, to), scales) in groups.zip(scales.as_chunks().0) {
-                scale_lanes(isa, from, scales, to);
+                scale_lanes(isa, from, scales, to, ahead);
             }
         }
         let panels = from_values.chunks_exact(BLOCK * COLS).zip(values.chunks_exact_mut(BLOCK * COLS));
         for ((from, to), scales) in panels.zip(value_scales.chunks_exact(BLOCK)) {
             let len = count * COLS;
-            scale_lines(isa, &from[..len], &scales[..count], &mut to[..len]);
+            scale_lines(isa, &from[..len], &scales[..count], &mut to[..len], ahead);
         }
     }
 }
@@ -163,6 +180,7 @@ impl Keep for Bytes<'_> {
 pub(super) struct ByteHead<'a> {
     pub(super) codes: &'a mut [i8],
     pub(super) scales: &'a mut [u16],
+    pub(super) blocks: usize,
 }
 
 impl<T: Real> Head<T, Full> for ByteHead<'_> {
@@ -192,7 +210,7 @@ impl<T: Real> Head<T, Full> for ByteHead<'_> {
     }
 
     fn read(&self) -> Self::Read<'_> {
-        Narrow { kept: Bytes { codes: self.codes, scales: self.scales }, blocks: 1 }
+        Narrow { kept: Bytes { codes: self.codes, scales: self.scales }, blocks: self.blocks }
     }
 }
 
@@ -242,28 +260,33 @@ fn single(bits: u16) -> f32 {
 }
 
 dispatch! {
-    fn widen<T>(from: &[u16], to: &mut [T]) = widen_body;
+    /// Lines of 32 numbers.
+    fn widen<T>(from: &[u16], to: &mut [T], ahead: usize) = widen_body;
 }
 dispatch! {
     /// Lines of 32 codes, each lane with a scale.
-    fn scale_lanes<T>(codes: &[i8], scales: &[u16; COLS], to: &mut [T]) = scale_lanes_body;
+    fn scale_lanes<T>(codes: &[i8], scales: &[u16; COLS], to: &mut [T], ahead: usize) = scale_lanes_body;
 }
 dispatch! {
     /// Lines of 32 codes, each line with a scale.
-    fn scale_lines<T>(codes: &[i8], scales: &[u16], to: &mut [T]) = scale_lines_body;
+    fn scale_lines<T>(codes: &[i8], scales: &[u16], to: &mut [T], ahead: usize) = scale_lines_body;
 }
 
 #[inline(always)]
-fn widen_body<T: Real>(from: &[u16], to: &mut [T]) {
-    for (to, &from) in to.iter_mut().zip(from) {
-        *to = T::from_f64(f64::from(single(from)));
+fn widen_body<T: Real>(from: &[u16], to: &mut [T], ahead: usize) {
+    for (to, from) in to.as_chunks_mut::<COLS>().0.iter_mut().zip(from.as_chunks::<COLS>().0) {
+        call_for(from.as_ptr().wrapping_add(ahead));
+        for (to, &from) in to.iter_mut().zip(from) {
+            *to = T::from_f64(f64::from(single(from)));
+        }
     }
 }
 
 #[inline(always)]
-fn scale_lanes_body<T: Real>(codes: &[i8], scales: &[u16; COLS], to: &mut [T]) {
+fn scale_lanes_body<T: Real>(codes: &[i8], scales: &[u16; COLS], to: &mut [T], ahead: usize) {
     let scales = scales.map(single);
     for (to, codes) in to.as_chunks_mut::<COLS>().0.iter_mut().zip(codes.as_chunks::<COLS>().0) {
+        call_for(codes.as_ptr().wrapping_add(ahead));
         for ((to, &code), scale) in to.iter_mut().zip(codes).zip(scales) {
             *to = T::from_f64(f64::from(f32::from(code) * scale));
         }
@@ -271,9 +294,10 @@ fn scale_lanes_body<T: Real>(codes: &[i8], scales: &[u16; COLS], to: &mut [T]) {
 }
 
 #[inline(always)]
-fn scale_lines_body<T: Real>(codes: &[i8], scales: &[u16], to: &mut [T]) {
+fn scale_lines_body<T: Real>(codes: &[i8], scales: &[u16], to: &mut [T], ahead: usize) {
     let lines = to.as_chunks_mut::<COLS>().0.iter_mut().zip(codes.as_chunks::<COLS>().0);
     for ((to, codes), &scale) in lines.zip(scales) {
+        call_for(codes.as_ptr().wrapping_add(ahead));
         let scale = single(scale);
         for (to, &code) in to.iter_mut().zip(codes) {
             *to = T::from_f64(f64::from(f32::from(code) * scale));

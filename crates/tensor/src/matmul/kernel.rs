@@ -72,18 +72,20 @@ impl Kernel for f32 {
         b: Panels<'_, f32, COLS>,
         c: &mut Tile<'_, f32>,
     ) {
+        let ahead = b.ahead();
         by_panels(init, a, b, c, |init, a, b, c| {
             #[cfg(target_arch = "x86_64")]
             if isa.kind() >= crate::isa::Kind::Avx512 {
                 // SAFETY: an `Isa` of this kind is only made after detecting the features; the shapes fit, as the caller
                 // of this function has checked.
-                return unsafe { avx512::full::tile(init, a, b, c) };
+                return unsafe { avx512::full::tile(init, a, b, c, ahead) };
             }
             #[cfg(target_arch = "x86_64")]
             if isa.kind() >= crate::isa::Kind::Avx2 {
                 // SAFETY: as above.
-                return unsafe { avx2::tile(init, a, b, c) };
+                return unsafe { avx2::tile(init, a, b, c, ahead) };
             }
+            let _ = ahead;
             subtiles(isa, init, a, b, c);
         });
     }

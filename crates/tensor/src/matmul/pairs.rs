@@ -193,19 +193,20 @@ pub(super) fn tiles(
     b: Panels<'_, Pair, COLS>,
     c: &mut Tile<'_, f32>,
 ) {
+    let ahead = b.ahead();
     by_panels(init, a, b, c, |init, a, b, c| {
         #[cfg(target_arch = "x86_64")]
         if isa.kind() == Kind::Avx512Bf16 {
             // SAFETY: an `Isa` of this kind is only made after detecting the features; the shapes fit, as the caller of
             // this function has checked.
-            return unsafe { super::kernel::avx512::half::tile(init, a, b, c) };
+            return unsafe { super::kernel::avx512::half::tile(init, a, b, c, ahead) };
         }
         #[cfg(target_arch = "x86_64")]
         if isa.kind() >= Kind::Avx2 {
             // SAFETY: as above; panels of A are copied so that rows or columns are of adjacent elements.
-            return unsafe { super::kernel::avx2::tile_of_pairs(init, a, b, c) };
+            return unsafe { super::kernel::avx2::tile_of_pairs(init, a, b, c, ahead) };
         }
-        let _ = isa;
+        let _ = (isa, ahead);
         tile(init, a, b, c);
     });
 }

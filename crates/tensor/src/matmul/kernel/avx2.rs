@@ -132,10 +132,11 @@ pub(super) unsafe fn tile(
     a: Strided<'_, f32>,
     b: Strided<'_, f32>,
     c: &mut Tile<'_, f32>,
+    ahead: usize,
 ) {
     by_parts((3, 6), init, a, b, c, |init, a, b, c| {
         // SAFETY: the caller's word; parts are of the shapes listed.
-        unsafe { full::tile(init, a, b, c) }
+        unsafe { full::tile(init, a, b, c, ahead) }
     });
 }
 
@@ -191,16 +192,17 @@ pub(in super::super) unsafe fn tile_of_pairs(
     a: Strided<'_, Pair>,
     b: Strided<'_, Pair>,
     c: &mut Tile<'_, f32>,
+    ahead: usize,
 ) {
     // SAFETY: the processor has AVX2, by the caller's word.
     let normal = unsafe { stays_normal(init, a, b, c) };
     by_parts((2, 4), init, a, b, c, |init, a, b, c| {
         if normal {
             // SAFETY: the caller's word; parts are of the shapes listed.
-            unsafe { half::tile(init, a, b, c) }
+            unsafe { half::tile(init, a, b, c, ahead) }
         } else {
             // SAFETY: as above.
-            unsafe { half_flushed::tile(init, a, b, c) }
+            unsafe { half_flushed::tile(init, a, b, c, ahead) }
         }
     });
 }

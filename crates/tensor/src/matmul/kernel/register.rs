@@ -12,8 +12,9 @@ macro_rules! register_tile {
         part: |$pass:ident, $whole:ident| $part:expr,
         step: |$sum:ident, $left:ident, $right:ident| $step:expr $(,)?
     ) => {
-        use super::super::register::forget;
+        use super::super::register::{FEW, forget};
         use super::*;
+        use crate::tile::call_for;
 
         /// C = init + A·B.
         ///
@@ -25,6 +26,7 @@ macro_rules! register_tile {
             a: Strided<'_, $element>,
             b: Strided<'_, $element>,
             c: &mut Tile<'_, f32>,
+            ahead: usize,
         ) {
             const { assert!(size_of::<$element>() == size_of::<f32>()) };
             let (rows, cols) = (c.rows(), c.cols());
@@ -36,7 +38,7 @@ macro_rules! register_tile {
                 _ => unreachable!("a register tile of {rows}x{cols}"),
             };
             // SAFETY: chosen by the rows and columns of C; the rest is this function's caller's word.
-            unsafe { chain(init, a, b, c) }
+            unsafe { chain(init, a, b, c, ahead) }
         }
 
         /// M rows by N vectors; the last vector is partial if `PART`.
@@ -49,6 +51,7 @@ macro_rules! register_tile {
             a: Strided<'_, $element>,
             b: Strided<'_, $element>,
             c: &mut Tile<'_, f32>,
+            ahead: usize,
         ) {
             let steps = a.cols();
             let (mut elements, row, step) = (a.start().cast::<f32>(), a.row_step(), a.col_step());
@@ -92,6 +95,9 @@ macro_rules! register_tile {
                         // Read again, not kept: there are no registers for it.
                         (elements, vectors) = (forget(elements), forget(vectors));
                     }
+                    if M <= FEW && $pass == 0 {
+                        (0..N).for_each(|j| call_for(vectors.wrapping_add(j * LANES + ahead)));
+                    }
                     let mut rights = [zero(); N];
                     for (j, right) in rights.iter_mut().enumerate() {
                         let $whole = load(vectors, j);
@@ -131,6 +137,10 @@ macro_rules! register_tile {
     };
 }
 pub(super) use register_tile;
+
+/// Rows for which a line of B is computed with for so short a time that memory is waited for, unless what is read next is
+/// called for meanwhile. Called for all at once it would be waited for there.
+pub(super) const FEW: usize = 8;
 
 /// The same pointer, of which the compiler does not know that it is the same.
 #[inline(always)]
