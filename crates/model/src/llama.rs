@@ -8,7 +8,10 @@ use std::iter;
 
 use ndarray::{ArrayView2, ArrayViewMut2, s};
 use selvedge_tensor::attention::{self, KvCache};
-use selvedge_tensor::{Context, Real, embedding, headnorm, rmsnorm, rope, swiglu};
+use selvedge_tensor::rmsnorm::Norm;
+use selvedge_tensor::{
+    Context, Quantized, Real, embedding, headnorm, linear, quantized, rmsnorm, rope, swiglu,
+};
 
 use crate::architecture::{
     Architecture, Attend, Fold, LossSum, Mode, Ragged, Rows, Tunable, attend, attend_backward,
@@ -303,9 +306,9 @@ impl<T: Real> Llama<T> {
         keys: Attend<'_, T>,
     ) {
         let (eps, shape) = (self.config.norm_eps, &self.config.attention(1, 1));
-        rmsnorm::forward(cx, a.norm_1.view_mut(), flat(&mut a.rstd_1), x, p.norm_1_weight.row(), eps);
-        let b = p.qkv_bias.as_ref().map(Weight::row);
-        p.qkv_weight.linear(cx, a.qkv.view_mut(), a.norm_1.view(), b);
+        let norm = self::norm(&p.norm_1_weight, eps);
+        let (b, kept) = (p.qkv_bias.as_ref().map(Weight::row), (a.norm_1.view_mut(), flat(&mut a.rstd_1)));
+        p.qkv_weight.linear_normed(cx, a.qkv.view_mut(), x, norm, kept, b);
         if let (Some(norm), Some(raw)) = (&p.qk_norm, &mut a.raw) {
             let (q, k) = queries_and_keys(&mut a.qkv, shape);
             headnorm::forward(cx, q, raw.q.view_mut(), flat(&mut raw.rstd_q), norm.q.row(), eps);
@@ -315,9 +318,12 @@ impl<T: Real> Llama<T> {
         keys.turn(cx, turned, &self.table, sequences);
         attend(cx, a.attn.view_mut(), &mut a.lse, a.qkv.view(), &self.config, sequences, keys);
         p.attn_out_weight.linear_onto(cx, a.mid.view_mut(), x, a.attn.view(), None);
-        let w = p.norm_2_weight.row();
-        rmsnorm::forward(cx, a.norm_2.view_mut(), flat(&mut a.rstd_2), a.mid.view(), w, eps);
-        p.gate_up_weight.linear(cx, a.gate_up.view_mut(), a.norm_2.view(), None);
+        let norm = self::norm(&p.norm_2_weight, eps);
+        if let Some(weights) = gated(p) {
+            return linear::forward_gated(cx, out, a.mid.view(), norm, weights);
+        }
+        let kept = (a.norm_2.view_mut(), flat(&mut a.rstd_2));
+        p.gate_up_weight.linear_normed(cx, a.gate_up.view_mut(), a.mid.view(), norm, kept, None);
         swiglu::forward(cx, a.swiglu.view_mut(), a.gate_up.view());
         p.mlp_down_weight.linear_onto(cx, out, a.mid.view(), a.swiglu.view(), None);
     }
@@ -540,6 +546,16 @@ fn lay_out(config: &Config) -> (Params<Slot>, Layout) {
     let mut slots = Vec::new();
     params.map(&mut |slot| slots.push(slot.clone()));
     (params, Layout::new(slots, allocator.len()))
+}
+
+fn norm<'a, T: Real>(weight: &Weight<'a, T>, epsilon: f64) -> Norm<'a, T> {
+    Norm { weight: weight.row().to_slice().expect("a vector is contiguous"), epsilon }
+}
+
+/// Weights of a feed-forward layer of which nothing is kept.
+fn gated<'a, T: Real>(p: &Block<Weight<'a, T>>) -> Option<[&'a Quantized; 2]> {
+    let weights = [p.gate_up_weight.quantized()?, p.mlp_down_weight.quantized()?];
+    weights[1].inputs().is_multiple_of(quantized::BLOCK).then_some(weights)
 }
 
 /// The columns of queries and those of keys.

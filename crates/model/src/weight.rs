@@ -4,9 +4,10 @@
 //! outputs at a time, for the forward too: so the backward is that of what was computed. Those of 16 bits always are. The
 //! chains of the products are the same however the outputs are cut.
 
-use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, s};
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis, s};
 use selvedge_tensor::gelu::{self, Form};
-use selvedge_tensor::{Context, Init, Operand, Real, embedding, linear};
+use selvedge_tensor::rmsnorm::{self, Norm};
+use selvedge_tensor::{Context, Init, Operand, Quantized, Real, embedding, linear};
 
 use crate::architecture::Fold;
 use crate::held::{Held, Part};
@@ -80,6 +81,32 @@ impl<'a, T: Real> Weight<'a, T> {
             }
             at = end;
         }
+    }
+
+    /// The weight as products of generation read it, if it is quantized as a whole, and all there is.
+    pub(crate) fn quantized(&self) -> Option<&'a Quantized> {
+        match self.parts {
+            [Part::Quantized(weights)] if !self.exact && self.adapters.is_none() => Some(weights),
+            _ => None,
+        }
+    }
+
+    /// y (N, OC) = norm(x) (N, C) · Wᵀ + bias, where the normalized rows are kept, and what they were divided by, if they are
+    /// read again or anything but quantized weights.
+    pub(crate) fn linear_normed(
+        &self,
+        cx: &mut Context<T>,
+        y: ArrayViewMut2<'_, T>,
+        x: ArrayView2<'_, T>,
+        norm: Norm<'_, T>,
+        (mut normed, rstd): (ArrayViewMut2<'_, T>, &mut [T]),
+        bias: Option<ArrayView1<'_, T>>,
+    ) {
+        if let Some(weights) = self.quantized() {
+            return linear::forward_normed(cx, y, x, norm, weights, bias);
+        }
+        rmsnorm::forward(cx, normed.view_mut(), rstd, x, norm.weight.into(), norm.epsilon);
+        self.linear(cx, y, normed.view(), bias);
     }
 
     /// y (N, OC) = x (N, C) · Wᵀ + bias.
@@ -159,8 +186,8 @@ impl<'a, T: Real> Weight<'a, T> {
     }
 
     /// A vector.
-    pub(crate) fn row(&self) -> ArrayView1<'_, T> {
-        self.view.row(0)
+    pub(crate) fn row(&self) -> ArrayView1<'a, T> {
+        self.view.index_axis_move(Axis(0), 0)
     }
 
     /// Calls `product` with all outputs, some after another, as [`Weight::linear`] read them: the columns of the output's

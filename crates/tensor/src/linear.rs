@@ -7,10 +7,12 @@ use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2};
 
 use crate::context::ELEMENTS;
 use crate::isa::dispatch;
-use crate::matmul::{Init, Late, Operand, Reading, product, product_then};
+use crate::matmul::{Epilogue, Init, Late, Operand, Reading, product, product_then};
+use crate::quantized::BLOCK;
 use crate::reduce::{COLUMNS, fold_rows};
+use crate::rmsnorm::Norm;
 use crate::tile::{Grid, Strided, Tile};
-use crate::{Context, Real};
+use crate::{Context, Isa, Quantized, Real};
 
 /// y (N, OC) = x (N, C) · Wᵀ + b. The weight is `w.t()` of a (OC, C) view, or packed from it.
 ///
@@ -41,13 +43,97 @@ pub fn forward_onto<'a, T: Real>(
     bias: Option<ArrayView1<'_, T>>,
 ) {
     assert_eq!(y.dim(), residual.dim(), "residual and output");
-    let isa = cx.isa();
-    let then = |y: &mut Tile<'_, T>, residual: Strided<'_, T>| {
+    product_then(cx, y, start(&bias), x, w_t, None, onto(cx.isa(), residual));
+}
+
+/// Adds the residual, of the shape of the product.
+fn onto<'a, T: Real>(isa: Isa, residual: ArrayView2<'a, T>) -> impl Epilogue<T> + use<'a, T> {
+    let then = move |y: &mut Tile<'_, T>, residual: Strided<'_, T>| {
         for row in 0..y.rows() {
             add(isa, y.row_mut(row), residual.row(row));
         }
     };
-    product_then(cx, y, start(&bias), x, w_t, None, Reading { other: residual.into(), then });
+    Reading { other: residual.into(), then }
+}
+
+/// y (N, OC) = norm(x) (N, C) · Wᵀ + b over quantized weights: normalized rows are rounded at once, and not kept. The bits are
+/// those of [`rmsnorm::forward`](crate::rmsnorm::forward) and [`forward`].
+///
+/// # Panics
+/// As [`forward`], on a norm of another length than C, and on an x that is not contiguous.
+#[track_caller]
+pub fn forward_normed<T: Real>(
+    cx: &mut Context<T>,
+    y: ArrayViewMut2<'_, T>,
+    x: ArrayView2<'_, T>,
+    norm: Norm<'_, T>,
+    weights: &Quantized,
+    bias: Option<ArrayView1<'_, T>>,
+) {
+    let (n, c) = x.dim();
+    assert!(
+        y.dim() == (n, weights.outputs())
+            && weights.inputs() == c
+            && norm.weight.len() == c
+            && x.is_standard_layout(),
+        "({n}, {c}) with {} scales by weights ({}, {}) does not give {:?}",
+        norm.weight.len(),
+        weights.outputs(),
+        weights.inputs(),
+        y.dim()
+    );
+    let init = start(&bias);
+    if let Init::Bias(bias) = init {
+        assert_eq!(bias.len(), weights.outputs(), "length of the bias");
+    }
+    if y.is_empty() {
+        return;
+    }
+    T::multiply_quantized(
+        cx,
+        y,
+        init,
+        (x, Some(norm)),
+        weights,
+        None,
+        |_: &mut Tile<'_, T>, _: Option<Tile<'_, T>>| {},
+    );
+}
+
+/// out (N, C) = x + W₂·swiglu(W₁·norm(x)) for each row of x (N, C), over quantized weights W₁ (2F, C), gates first, and W₂ (C, F).
+/// What lies between is rounded at once, and not kept. The bits are those of [`rmsnorm::forward`](crate::rmsnorm::forward),
+/// [`forward`], [`swiglu::forward`](crate::swiglu::forward) and [`forward_onto`].
+///
+/// # Panics
+/// On shapes that do not fit, an F that is not a multiple of 32, and views that are not contiguous.
+#[track_caller]
+pub fn forward_gated<T: Real>(
+    cx: &mut Context<T>,
+    out: ArrayViewMut2<'_, T>,
+    x: ArrayView2<'_, T>,
+    norm: Norm<'_, T>,
+    weights: [&Quantized; 2],
+) {
+    let ((n, c), [gate_up, down]) = (x.dim(), weights);
+    assert!(
+        out.dim() == (n, c)
+            && norm.weight.len() == c
+            && (gate_up.outputs(), gate_up.inputs()) == (2 * down.inputs(), c)
+            && down.outputs() == c
+            && down.inputs().is_multiple_of(BLOCK)
+            && x.is_standard_layout(),
+        "({n}, {c}) with {} scales by weights ({}, {}), then ({}, {}) does not give {:?}",
+        norm.weight.len(),
+        gate_up.outputs(),
+        gate_up.inputs(),
+        down.outputs(),
+        down.inputs(),
+        out.dim()
+    );
+    if x.is_empty() {
+        return;
+    }
+    T::gated_quantized(cx, out, x, norm, weights, onto(cx.isa(), x));
 }
 
 /// Writes down what the chains of a product start from, for products that go on from it with [`Init::Accumulate`].

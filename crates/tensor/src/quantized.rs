@@ -15,6 +15,7 @@ mod avx2;
 mod block;
 mod dequantize;
 mod form;
+mod gated;
 mod kernel;
 mod layout;
 mod product;
@@ -29,6 +30,7 @@ use selvedge_sync::chunks;
 
 pub use block::{Block, Parts, SuperBlock};
 pub use form::Form;
+pub(crate) use gated::gated;
 use layout::Line;
 pub(crate) use product::multiply;
 

@@ -9,6 +9,15 @@ use crate::rows::rows_at_once;
 use crate::tile::Strided;
 use crate::{Context, Real};
 
+/// How rows are normalized where only the product of them is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Norm<'a, T> {
+    /// (C).
+    pub weight: &'a [T],
+    /// ε.
+    pub epsilon: f64,
+}
+
 /// y (N, C), and for the backward rstd (N) = 1/√(mean(x²) + ε); w is (C). Of a row of one element
 /// rstd is within 2.5 ulp: square, sum, root and quotient are rounded once each. The mean of longer rows adds its own error.
 ///

@@ -59,7 +59,8 @@ pub fn backward<T: Real>(
 }
 
 dispatch! {
-    fn forward_row<T>(y: &mut [T], gate: &[T], up: &[T]) = forward_row_body;
+    /// y = silu(gate) · up.
+    pub(crate) fn forward_row<T>(y: &mut [T], gate: &[T], up: &[T]) = forward_row_body;
 }
 dispatch! {
     fn backward_row<T>(dgate: &mut [T], dup: &mut [T], dy: &[T], gate: &[T], up: &[T]) = backward_row_body;

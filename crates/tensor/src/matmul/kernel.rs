@@ -12,13 +12,14 @@ pub(super) mod avx512;
 mod register;
 
 use super::panel::Panel;
-use ndarray::{ArrayView2, ArrayViewMut2};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2};
 
-use super::product::{Epilogue, product_then};
+use super::product::{Epilogue, product, product_then};
 use super::{row, turn};
 use crate::isa::{Isa, dispatch};
+use crate::rmsnorm::{self, Norm};
 use crate::tile::{Panels, Strided, Tile};
-use crate::{Context, Init, Quantized, Real, quantized};
+use crate::{Context, Init, Quantized, Real, quantized, swiglu};
 
 /// Rows of a full register tile.
 pub(crate) const ROWS: usize = 12;
@@ -47,15 +48,27 @@ pub(crate) trait Kernel: bytemuck::Pod {
     /// Adds to each sum the products of a row of `b`, adjacent elements, with those of `a`. Shapes have been checked.
     fn across(isa: Isa, a: Strided<'_, Self>, b: Strided<'_, Self>, sums: &mut [Self]);
 
-    /// C = init + A·Wᵀ over quantized weights. Shapes have been checked.
+    /// C = init + A·Wᵀ over quantized weights, with the rows of A normalized first if told. Shapes have been checked.
     #[track_caller]
     fn multiply_quantized(
         cx: &mut Context<Self>,
         c: ArrayViewMut2<'_, Self>,
         init: Init<'_, Self>,
-        a: ArrayView2<'_, Self>,
+        a: (ArrayView2<'_, Self>, Option<Norm<'_, Self>>),
         w: &Quantized,
         beside: Option<ArrayViewMut2<'_, Self>>,
+        then: impl Epilogue<Self>,
+    ) where
+        Self: Real;
+
+    /// out = swiglu(norm(x)·W₁ᵀ)·W₂ᵀ over quantized weights. Shapes have been checked.
+    #[track_caller]
+    fn gated_quantized(
+        cx: &mut Context<Self>,
+        out: ArrayViewMut2<'_, Self>,
+        x: ArrayView2<'_, Self>,
+        norm: Norm<'_, Self>,
+        weights: [&Quantized; 2],
         then: impl Epilogue<Self>,
     ) where
         Self: Real;
@@ -120,12 +133,24 @@ impl Kernel for f32 {
         cx: &mut Context<f32>,
         c: ArrayViewMut2<'_, f32>,
         init: Init<'_, f32>,
-        a: ArrayView2<'_, f32>,
+        (a, norm): (ArrayView2<'_, f32>, Option<Norm<'_, f32>>),
         w: &Quantized,
         beside: Option<ArrayViewMut2<'_, f32>>,
         then: impl Epilogue<f32>,
     ) {
-        quantized::multiply(cx, c, init, a.into(), w, beside, &then);
+        quantized::multiply(cx, c, init, (a.into(), norm), w, beside, &then);
+    }
+
+    #[track_caller]
+    fn gated_quantized(
+        cx: &mut Context<f32>,
+        out: ArrayViewMut2<'_, f32>,
+        x: ArrayView2<'_, f32>,
+        norm: Norm<'_, f32>,
+        weights: [&Quantized; 2],
+        then: impl Epilogue<f32>,
+    ) {
+        quantized::gated(cx, out, x.into(), norm, weights, &then);
     }
 }
 
@@ -160,14 +185,42 @@ impl Kernel for f64 {
         cx: &mut Context<f64>,
         c: ArrayViewMut2<'_, f64>,
         init: Init<'_, f64>,
-        a: ArrayView2<'_, f64>,
+        (a, norm): (ArrayView2<'_, f64>, Option<Norm<'_, f64>>),
         w: &Quantized,
         beside: Option<ArrayViewMut2<'_, f64>>,
         then: impl Epilogue<f64>,
     ) {
         let weights = w.weights().mapv(f64::from);
-        product_then(cx, c, init, a, weights.t(), beside, then);
+        let a = norm.map_or_else(|| a.to_owned(), |norm| normed(cx, a, norm));
+        product_then(cx, c, init, a.view(), weights.t(), beside, then);
     }
+
+    /// As above.
+    #[track_caller]
+    fn gated_quantized(
+        cx: &mut Context<f64>,
+        out: ArrayViewMut2<'_, f64>,
+        x: ArrayView2<'_, f64>,
+        norm: Norm<'_, f64>,
+        weights: [&Quantized; 2],
+        then: impl Epilogue<f64>,
+    ) {
+        let [gate_up, down] = weights.map(|w| w.weights().mapv(f64::from));
+        let mut both = Array2::zeros((x.nrows(), gate_up.nrows()));
+        let mut hidden = Array2::zeros((x.nrows(), down.ncols()));
+        let x = normed(cx, x, norm);
+        product(cx, both.view_mut(), Init::Zero, x.view(), gate_up.t());
+        swiglu::forward(cx, hidden.view_mut(), both.view());
+        product_then(cx, out, Init::Zero, hidden.view(), down.t(), None, then);
+    }
+}
+
+/// The normalized rows of x.
+fn normed(cx: &mut Context<f64>, x: ArrayView2<'_, f64>, norm: Norm<'_, f64>) -> Array2<f64> {
+    let (mut y, mut rstd) = (Array2::zeros(x.dim()), vec![0.0; x.nrows()]);
+    let x = x.as_standard_layout();
+    rmsnorm::forward(cx, y.view_mut(), &mut rstd, x.view(), norm.weight.into(), norm.epsilon);
+    y
 }
 
 /// A row of register tiles, one by one. The sums that the next begins with are fetched meanwhile.

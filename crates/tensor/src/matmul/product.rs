@@ -180,7 +180,7 @@ pub(crate) fn product_then<'a, T: Real>(
     let b = match b {
         Operand::View(b) => Right::Lies(b.into()),
         Operand::Packed(packed) => Right::Packed(packed),
-        Operand::Quantized(w) => return T::multiply_quantized(cx, c, init, a, w, beside, then),
+        Operand::Quantized(w) => return T::multiply_quantized(cx, c, init, (a, None), w, beside, then),
     };
     match (cx.precision(), b) {
         (Precision::F32, Right::Lies(b)) if m == 1 && row::lies_well(b) => {

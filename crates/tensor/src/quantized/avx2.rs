@@ -5,7 +5,7 @@
 use core::arch::x86_64::*;
 
 use super::layout::{GROUPS, Line, blocks};
-use super::rows::{Rounded, Rows};
+use super::rows::Rows;
 use super::{BLOCK, COLS, Form, GROUP};
 use crate::tile::Tile;
 
@@ -59,24 +59,21 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     let form = const { Form::numbered(FORM) };
     let first = first + row;
     let cols = c.cols();
-    let x: [&[Rounded]; M] = std::array::from_fn(|i| x.row(first + i));
-    let len = x[0].len();
-    let x = x.map(|x| &x[..len]);
     let mut sums = [[0.0_f32; COLS]; M];
     for (i, sums) in sums.iter_mut().enumerate() {
         sums[..cols].copy_from_slice(&c.row_mut(row + i)[..cols]);
     }
-    for (b, lines) in (0..len).zip(blocks(form, panel)) {
+    for (x, lines) in x.blocks::<M>(first).zip(blocks(form, panel)) {
         for half in 0..2 {
             for part in 0..form.parts() {
-                let dots = dots::<M, FORM>(lines.1, half, part, x.map(|x| &x[b].codes));
+                let dots = dots::<M, FORM>(lines.1, half, part, x.each_ref().map(|x| &x.codes));
                 let of_part = of_part::<FORM>(lines, part, half);
                 for (i, (sums, mut dots)) in sums.iter_mut().zip(dots).enumerate() {
                     if form.is_narrow() && form.offset() > 0 {
-                        let start = _mm256_set1_epi32(x[i][b].starts[part]);
+                        let start = _mm256_set1_epi32(x[i].starts[part]);
                         dots = dots.map(|dot| _mm256_add_epi32(dot, start));
                     }
-                    let scale = _mm256_set1_ps(x[i][b].scale);
+                    let scale = _mm256_set1_ps(x[i].scale);
                     let products = dots.map(|dot| _mm256_cvtepi32_ps(dot));
                     add(sums, half, products, of_part.map(|of_part| _mm256_mul_ps(scale, of_part)));
                 }
@@ -84,7 +81,7 @@ unsafe fn rows<const M: usize, const FORM: u8>(
             if form.has_least() {
                 let least = leasts::<FORM>(lines, half);
                 for (i, sums) in sums.iter_mut().enumerate() {
-                    let total = _mm256_set1_ps(x[i][b].total);
+                    let total = _mm256_set1_ps(x[i].total);
                     add(sums, half, [total; 2], least);
                 }
             }

@@ -5,7 +5,7 @@
 )]
 
 use super::layout::{self, GROUPS, Line};
-use super::rows::{Rounded, Rows};
+use super::rows::Rows;
 use super::{COLS, Form, GROUP, Quantized};
 use crate::isa::Isa;
 #[cfg(target_arch = "x86_64")]
@@ -57,18 +57,18 @@ pub(super) fn tile(
         Form::Q6_K => add_row::<{ Form::Q6_K as u8 }>,
     };
     for row in 0..c.rows() {
-        add_row(lines, x.row(first + row), c.row_mut(row));
+        add_row(lines, x, first + row, c.row_mut(row));
     }
     let _ = (isa, ahead);
 }
 
 /// One row, block by block.
-fn add_row<const FORM: u8>(panel: &[Line], x: &[Rounded], sums: &mut [f32]) {
+fn add_row<const FORM: u8>(panel: &[Line], x: Rows<'_>, row: usize, sums: &mut [f32]) {
     let form = const { Form::numbered(FORM) };
     let groups = GROUPS / form.parts();
     let mut acc = [0.0_f32; COLS];
     acc[..sums.len()].copy_from_slice(sums);
-    for (x, lines) in x.iter().zip(layout::blocks(form, panel)) {
+    for ([x], lines) in x.blocks(row).zip(layout::blocks(form, panel)) {
         for part in 0..form.parts() {
             let mut dots = [x.starts[part]; COLS];
             for (group, x) in

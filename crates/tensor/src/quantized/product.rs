@@ -3,40 +3,60 @@
 use ndarray::ArrayViewMut2;
 
 use super::kernel::{ROWS, tile};
-use super::rows::{Rows, words};
+use super::rows::{Rows, Shape};
 use super::{COLS, Quantized};
 use crate::Context;
+use crate::context::Runner;
 use crate::matmul::{Epilogue, Init};
-use crate::tile::{Beside, Grid, Strided};
+use crate::rmsnorm::Norm;
+use crate::tile::{Beside, Grid, Strided, Tile};
 
-/// Rows of a task: so many pass over a panel while it is in the near caches.
+/// Rows of a task, about: so many pass over a panel while it is in the near caches.
 const TALL: usize = 16 * ROWS;
 /// Tasks worth having, so that threads share them evenly.
 const TASKS: usize = 48;
 /// Most panels of a task.
 const PANELS: usize = 8;
 
-/// C (M, N) = init + x (M, K)·Wᵀ. Shapes have been checked.
+/// C (M, N) = init + x (M, K)·Wᵀ, with the rows of x normalized first if told. Shapes have been checked.
 #[track_caller]
 pub(crate) fn multiply(
     cx: &mut Context<f32>,
     c: ArrayViewMut2<'_, f32>,
     init: Init<'_, f32>,
-    x: Strided<'_, f32>,
+    (x, norm): (Strided<'_, f32>, Option<Norm<'_, f32>>),
     w: &Quantized,
     beside: Option<ArrayViewMut2<'_, f32>>,
     then: &impl Epilogue<f32>,
 ) {
-    let (m, n) = (x.rows(), w.outputs());
-    let down = m.div_ceil(TALL);
-    let width = COLS * n.div_ceil(COLS).div_ceil(TASKS.div_ceil(down)).clamp(1, PANELS);
-    let ([scratch], mut runner) = cx.split([m * words(w.blocks())], 0);
-    let isa = runner.isa;
-    let x = Rows::new(runner.team(), isa, w.form, x, scratch);
+    let shape = Shape::new(x.rows(), x.cols());
+    let ([words], mut runner) = cx.split([shape.words()], norm.map_or(0, |_| x.cols()));
+    let x = match norm {
+        Some(norm) => shape.round_normed(&mut runner, w.form, x, norm, words),
+        None => shape.round(&mut runner, w.form, x, words),
+    };
+    multiply_rounded(&mut runner, c, init, x, w, beside, then);
+}
+
+/// [`multiply`] of rows that are rounded.
+#[track_caller]
+pub(super) fn multiply_rounded(
+    runner: &mut Runner<'_, f32>,
+    c: ArrayViewMut2<'_, f32>,
+    init: Init<'_, f32>,
+    x: Rows<'_>,
+    w: &Quantized,
+    beside: Option<ArrayViewMut2<'_, f32>>,
+    then: &impl Epilogue<f32>,
+) {
+    let ((m, n), isa) = (c.dim(), runner.isa);
+    let tall = tall(x.shape());
+    let down = m.div_ceil(tall);
+    let width = COLS * panels(n, down);
     let across = n.div_ceil(width);
-    let parts = (Grid::new(c, TALL, width), Beside::new(beside, (m, n), TALL, width));
+    let parts = (Grid::new(c, tall, width), Beside::new(beside, (m, n), tall, width));
     runner.for_each_with_scratch(parts, |index, (mut c, mut beside), _| {
-        let place = (index / across * TALL, index % across * width);
+        let place = (index / across * tall, index % across * width);
         let dim = (c.rows(), c.cols());
         then.prepare(place, dim);
         for row in 0..dim.0 {
@@ -47,12 +67,36 @@ pub(crate) fn multiply(
             }
         }
         for col in (0..dim.1).step_by(COLS) {
-            for row in (0..dim.0).step_by(ROWS) {
-                let mut tile_of_c = c.window(row, ROWS.min(dim.0 - row), col, COLS.min(dim.1 - col));
-                // The first rows that pass over a panel wait for it; those after them have time to call for the next.
-                tile(isa, w, (place.1 + col) / COLS, x, place.0 + row, row == ROWS, &mut tile_of_c);
-            }
+            let c = &mut c.window(0, dim.0, col, COLS.min(dim.1 - col));
+            add_panel(isa, w, (place.1 + col) / COLS, x, place.0, c);
         }
         then.finish(place, &mut c, beside.take());
     });
+}
+
+/// Adds to C the products of rows `first..` of x with a panel of weights.
+pub(super) fn add_panel(
+    isa: crate::Isa,
+    w: &Quantized,
+    panel: usize,
+    x: Rows<'_>,
+    first: usize,
+    c: &mut Tile<'_, f32>,
+) {
+    let (rows, height, cols) = (c.rows(), x.shape().height(), c.cols());
+    for row in (0..rows).step_by(height) {
+        // The first rows that pass over a panel wait for it; those after them have time to call for the next.
+        let ahead = row == height;
+        tile(isa, w, panel, x, first + row, ahead, &mut c.window(row, height.min(rows - row), 0, cols));
+    }
+}
+
+/// Rows of a task: whole groups.
+pub(super) fn tall(x: Shape) -> usize {
+    TALL / x.height() * x.height()
+}
+
+/// Panels of a task, of so many outputs and `down` tasks one below the other.
+pub(super) fn panels(outputs: usize, down: usize) -> usize {
+    outputs.div_ceil(COLS).div_ceil(TASKS.div_ceil(down.max(1))).clamp(1, PANELS)
 }

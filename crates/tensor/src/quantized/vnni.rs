@@ -5,7 +5,7 @@ use core::arch::x86_64::*;
 use std::hint::black_box;
 
 use super::layout::{GROUPS, Line, blocks};
-use super::rows::{Rounded, Rows};
+use super::rows::Rows;
 use super::{COLS, Form, GROUP};
 use crate::tile::Tile;
 
@@ -71,9 +71,6 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     let cols = c.cols();
     let masks: [__mmask16; 2] = [lanes(cols), lanes(cols.saturating_sub(LANES))];
     let (out, step) = (c.start(), c.row_step());
-    let x: [&[Rounded]; M] = std::array::from_fn(|i| x.row(first + i));
-    let len = x[0].len();
-    let x = x.map(|x| &x[..len]);
     let mut sums = [[_mm512_setzero_ps(); 2]; M];
     for (i, row) in sums.iter_mut().enumerate() {
         for (j, sum) in row.iter_mut().enumerate() {
@@ -84,7 +81,7 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     // Lines of codes that are read for a part. In a loop of known length the compiler would move the steps of a row so far
     // apart that registers did not suffice.
     let steps = black_box(if form.is_narrow() { GROUPS } else { 2 * GROUPS });
-    for (b, lines) in (0..len).zip(blocks(form, panel)) {
+    for (x, lines) in x.blocks::<M>(first).zip(blocks(form, panel)) {
         if ahead {
             for line in lines.1 {
                 // The same line of the next panel; a hint may name any address.
@@ -95,7 +92,7 @@ unsafe fn rows<const M: usize, const FORM: u8>(
             let mut dots = [[_mm512_setzero_si512(); 2]; M];
             if form.offset() > 0 {
                 for (dots, x) in dots.iter_mut().zip(x) {
-                    *dots = [_mm512_set1_epi32(x[b].starts[part]); 2];
+                    *dots = [_mm512_set1_epi32(x.starts[part]); 2];
                 }
             }
             let mut upper = upper::<FORM>(lines.1, part);
@@ -104,7 +101,7 @@ unsafe fn rows<const M: usize, const FORM: u8>(
                 let mut add = |group: usize, w: [__m512i; 2]| {
                     for (dots, x) in dots.iter_mut().zip(x) {
                         // SAFETY: four of the codes.
-                        let x = unsafe { four(x[b].codes.as_ptr().wrapping_add(group * GROUP)) };
+                        let x = unsafe { four(x.codes.as_ptr().wrapping_add(group * GROUP)) };
                         for (dot, w) in dots.iter_mut().zip(w) {
                             *dot = _mm512_dpbusd_epi32(*dot, w, x);
                         }
@@ -133,7 +130,7 @@ unsafe fn rows<const M: usize, const FORM: u8>(
             }
             let of_part = of_part::<FORM>(lines, part);
             for ((sums, dots), x) in sums.iter_mut().zip(dots).zip(x) {
-                let scale = _mm512_set1_ps(x[b].scale);
+                let scale = _mm512_set1_ps(x.scale);
                 for ((sum, dot), of_part) in sums.iter_mut().zip(dots).zip(of_part) {
                     *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(scale, of_part), *sum);
                 }
@@ -142,7 +139,7 @@ unsafe fn rows<const M: usize, const FORM: u8>(
         if form.has_least() {
             let least = leasts::<FORM>(lines);
             for (sums, x) in sums.iter_mut().zip(x) {
-                let total = _mm512_set1_ps(x[b].total);
+                let total = _mm512_set1_ps(x.total);
                 for (sum, least) in sums.iter_mut().zip(least) {
                     *sum = _mm512_fmadd_ps(total, least, *sum);
                 }
