@@ -19,6 +19,7 @@ mod gated;
 mod kernel;
 mod layout;
 mod product;
+mod rounding;
 mod rows;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ pub(crate) fn rows_at_once(rows: usize, cols: usize) -> usize {
     /// Most rows of a task.
     const ROWS: usize = 16;
     /// Elements worth a task: some microseconds.
-    const ELEMENTS: usize = 1 << 13;
+    const ELEMENTS: usize = 1 << 12;
     let tasks = (rows * cols / ELEMENTS).max(rows.div_ceil(ROWS)).clamp(1, rows.max(1));
     rows.div_ceil(tasks).max(1)
 }

@@ -35,6 +35,24 @@ pub(crate) fn call_for<T>(element: *const T) {
     let _ = element;
 }
 
+/// Tells the processor that `count` elements from `start` on are about to be written. Where another core has read or written
+/// them last, its copies must go first, and stores would wait for that one after another.
+#[inline(always)]
+pub(crate) fn claim<T>(start: *mut T, count: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let ends = [start.addr(), start.wrapping_add(count).addr()];
+        for line in (ends[0] / 64..ends[1].div_ceil(64)).map(|line| line * 64) {
+            // SAFETY: a hint, which may name any address, and nothing to processors that do not know it.
+            unsafe {
+                core::arch::asm!("prefetchw [{0}]", in(reg) line, options(nostack, preserves_flags, readonly));
+            }
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (start, count);
+}
+
 /// Orders what was written past the caches before everything that is written from now on.
 pub(crate) fn settle() {
     #[cfg(target_arch = "x86_64")]
@@ -355,6 +373,14 @@ impl<'a, T: Real> Tile<'a, T> {
     pub(crate) fn prefetch(&self, first: usize, rows: usize, col: usize, cols: usize) {
         for row in first..first + rows {
             prefetch(self.start.wrapping_add(row * self.stride + col).cast_const(), cols);
+        }
+    }
+
+    /// Tells the processor that all of it is about to be written, see [`claim`].
+    #[inline]
+    pub(crate) fn claim(&mut self) {
+        for row in 0..self.rows {
+            claim(self.start.wrapping_add(row * self.stride), self.cols);
         }
     }
 

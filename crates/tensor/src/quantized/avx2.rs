@@ -18,7 +18,14 @@ const ROWS: usize = 3;
 ///
 /// # Safety
 /// The processor has AVX2, FMA and F16C.
-pub(super) unsafe fn tile(form: Form, panel: &[Line], x: Rows<'_>, first: usize, c: &mut Tile<'_, f32>) {
+pub(super) unsafe fn tile(
+    form: Form,
+    panel: &[Line],
+    x: Rows<'_>,
+    first: usize,
+    fresh: bool,
+    c: &mut Tile<'_, f32>,
+) {
     let tile = match form {
         Form::Q8_0 => by_rows::<{ Form::Q8_0 as u8 }>,
         Form::Q4_0 => by_rows::<{ Form::Q4_0 as u8 }>,
@@ -30,10 +37,16 @@ pub(super) unsafe fn tile(form: Form, panel: &[Line], x: Rows<'_>, first: usize,
         Form::Q6_K => by_rows::<{ Form::Q6_K as u8 }>,
     };
     // SAFETY: the caller's word.
-    unsafe { tile(panel, x, first, c) };
+    unsafe { tile(panel, x, first, fresh, c) };
 }
 
-unsafe fn by_rows<const FORM: u8>(panel: &[Line], x: Rows<'_>, first: usize, c: &mut Tile<'_, f32>) {
+unsafe fn by_rows<const FORM: u8>(
+    panel: &[Line],
+    x: Rows<'_>,
+    first: usize,
+    fresh: bool,
+    c: &mut Tile<'_, f32>,
+) {
     for row in (0..c.rows()).step_by(ROWS) {
         let tile = match c.rows() - row {
             1 => rows::<1, FORM>,
@@ -41,7 +54,7 @@ unsafe fn by_rows<const FORM: u8>(panel: &[Line], x: Rows<'_>, first: usize, c: 
             _ => rows::<3, FORM>,
         };
         // SAFETY: the caller's word.
-        unsafe { tile(panel, x, (first, row), c) };
+        unsafe { tile(panel, x, (first, row), fresh, c) };
     }
 }
 
@@ -54,13 +67,14 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     panel: &[Line],
     x: Rows<'_>,
     (first, row): (usize, usize),
+    fresh: bool,
     c: &mut Tile<'_, f32>,
 ) {
     let form = const { Form::numbered(FORM) };
     let first = first + row;
     let cols = c.cols();
     let mut sums = [[0.0_f32; COLS]; M];
-    for (i, sums) in sums.iter_mut().enumerate() {
+    for (i, sums) in sums.iter_mut().enumerate().filter(|_| !fresh) {
         sums[..cols].copy_from_slice(&c.row_mut(row + i)[..cols]);
     }
     for (x, lines) in x.blocks::<M>(first).zip(blocks(form, panel)) {

@@ -36,13 +36,13 @@ pub(crate) fn gated(
         let (up, y) = rest.split_at_mut(tile);
         let first = index * count;
         for panel in first..(f / COLS).min(first + count) {
+            of_h.claim_block(panel - first, &mut h);
             for row in (0..m).step_by(tall) {
                 let rows = tall.min(m - row);
                 let [gate, up, y] = [&mut *gate, &mut *up, &mut *y].map(|tile| &mut tile[..rows * COLS]);
                 for (w_panel, sums) in [(panel, &mut *gate), (f / COLS + panel, &mut *up)] {
-                    sums.fill(0.0);
                     let view = ArrayViewMut2::from_shape((rows, COLS), sums).expect("a tile of these rows");
-                    add_panel(isa, gate_up, w_panel, x, row, &mut Tile::new(view));
+                    add_panel(isa, gate_up, w_panel, x, row, true, &mut Tile::new(view));
                 }
                 swiglu::forward_row(isa, y, gate, up);
                 of_h.round_block(isa, down.form, y, (row, panel - first), &mut h);

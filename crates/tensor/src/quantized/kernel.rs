@@ -15,8 +15,16 @@ use crate::tile::Tile;
 /// Most rows of a tile.
 pub(super) const ROWS: usize = 6;
 
-/// Adds to C, of up to 6 rows and 32 columns, the products of rows `first..` of x with panel `panel` of the weights; and calls for
-/// the next panel meanwhile, if `ahead`.
+/// Several groups of rows pass over a panel one after another, and each calls for a part of the next panel: called for by one
+/// it would come too fast.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ahead {
+    pub(super) pass: usize,
+    pub(super) passes: usize,
+}
+
+/// Adds to C, of up to 6 rows and 32 columns, the products of rows `first..` of x with panel `panel` of the weights, or sets
+/// C to them if it is `fresh`; and calls for the next panel meanwhile.
 ///
 /// # Panics
 /// On shapes that do not fit.
@@ -26,7 +34,8 @@ pub(super) fn tile(
     panel: usize,
     x: Rows<'_>,
     first: usize,
-    ahead: bool,
+    fresh: bool,
+    ahead: Option<Ahead>,
     c: &mut Tile<'_, f32>,
 ) {
     let lines = w.panel(panel);
@@ -39,12 +48,12 @@ pub(super) fn tile(
     #[cfg(target_arch = "x86_64")]
     if isa.kind() >= Kind::Avx512Bf16 {
         // SAFETY: an `Isa` of this kind is only made after detecting the features.
-        return unsafe { super::vnni::tile(w.form, lines, x, first, ahead, c) };
+        return unsafe { super::vnni::tile(w.form, lines, x, first, fresh, ahead, c) };
     }
     #[cfg(target_arch = "x86_64")]
     if isa.kind() >= Kind::Avx2 {
         // SAFETY: as above.
-        return unsafe { super::avx2::tile(w.form, lines, x, first, c) };
+        return unsafe { super::avx2::tile(w.form, lines, x, first, fresh, c) };
     }
     let add_row = match w.form {
         Form::Q8_0 => add_row::<{ Form::Q8_0 as u8 }>,
@@ -57,6 +66,9 @@ pub(super) fn tile(
         Form::Q6_K => add_row::<{ Form::Q6_K as u8 }>,
     };
     for row in 0..c.rows() {
+        if fresh {
+            c.row_mut(row).fill(0.0);
+        }
         add_row(lines, x, first + row, c.row_mut(row));
     }
     let _ = (isa, ahead);

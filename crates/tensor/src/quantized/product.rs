@@ -2,7 +2,7 @@
 
 use ndarray::ArrayViewMut2;
 
-use super::kernel::{ROWS, tile};
+use super::kernel::{Ahead, ROWS, tile};
 use super::rows::{Rows, Shape};
 use super::{COLS, Quantized};
 use crate::Context;
@@ -59,35 +59,45 @@ pub(super) fn multiply_rounded(
         let place = (index / across * tall, index % across * width);
         let dim = (c.rows(), c.cols());
         then.prepare(place, dim);
-        for row in 0..dim.0 {
-            match init.columns(place.1) {
-                Init::Zero => c.row_mut(row).fill(0.0),
-                Init::Bias(bias) => c.row_mut(row).copy_from_slice(&bias[..dim.1]),
-                Init::Accumulate => {}
-            }
+        c.claim();
+        if let Init::Bias(bias) = init.columns(place.1) {
+            (0..dim.0).for_each(|row| c.row_mut(row).copy_from_slice(&bias[..dim.1]));
         }
         for col in (0..dim.1).step_by(COLS) {
             let c = &mut c.window(0, dim.0, col, COLS.min(dim.1 - col));
-            add_panel(isa, w, (place.1 + col) / COLS, x, place.0, c);
+            add_panel(isa, w, (place.1 + col) / COLS, x, place.0, matches!(init, Init::Zero), c);
         }
         then.finish(place, &mut c, beside.take());
     });
 }
 
-/// Adds to C the products of rows `first..` of x with a panel of weights.
+/// Adds to C the products of rows `first..` of x with a panel of weights, or sets it to them if it is `fresh`.
 pub(super) fn add_panel(
     isa: crate::Isa,
     w: &Quantized,
     panel: usize,
     x: Rows<'_>,
     first: usize,
+    fresh: bool,
     c: &mut Tile<'_, f32>,
 ) {
     let (rows, height, cols) = (c.rows(), x.shape().height(), c.cols());
     for row in (0..rows).step_by(height) {
-        // The first rows that pass over a panel wait for it; those after them have time to call for the next.
-        let ahead = row == height;
-        tile(isa, w, panel, x, first + row, ahead, &mut c.window(row, height.min(rows - row), 0, cols));
+        let ahead = if rows > height {
+            Some(Ahead { pass: row / height, passes: rows.div_ceil(height) })
+        } else {
+            None
+        };
+        tile(
+            isa,
+            w,
+            panel,
+            x,
+            first + row,
+            fresh,
+            ahead,
+            &mut c.window(row, height.min(rows - row), 0, cols),
+        );
     }
 }
 

@@ -1,35 +1,16 @@
-//! Rows of x rounded to 8 bits: in blocks of 32, with a scale each.
+//! Rows of x rounded to 8 bits, in the order in which products read them.
 #![expect(unsafe_code, reason = "reads strided rows without a bounds check an element")]
 
 use ndarray::ArrayViewMut2;
 use selvedge_sync::chunks;
 
 use super::kernel::ROWS;
+use super::rounding::{Rounded, round};
 use super::{BLOCK, Form};
+use crate::Isa;
 use crate::context::Runner;
-use crate::isa::dispatch;
 use crate::rmsnorm::{self, Norm};
 use crate::tile::{Grid, Strided, Tile};
-use crate::{Isa, Real};
-
-/// What is smaller is 0: its inverse would be infinite.
-const LEAST: f32 = 1e-30;
-
-/// A number so large that its last bit is 1: what is added to it is rounded to an integer, ties to even, and shows in the
-/// last bits. Unlike a conversion, which must look for what does not fit, that takes vectors an addition.
-const ONES: f32 = 12_582_912.0;
-
-/// 32 numbers of a row, rounded, and what products with weights of a form make of them.
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
-pub(super) struct Rounded {
-    pub(super) codes: [i8; BLOCK],
-    pub(super) scale: f32,
-    /// What the leasts of weights are multiplied by: the scale times the sum of the codes.
-    pub(super) total: f32,
-    /// What the sum of products of a part begins with: what the offset of the weights' codes takes off it.
-    pub(super) starts: [i32; 2],
-}
 
 /// How rows lie: in groups that pass over a panel of weights together, each block after block of all its rows. So a group is
 /// read from end to end.
@@ -103,7 +84,19 @@ impl Shape {
             // Other threads wrote parts of them; all are called for before the first is waited for.
             x.prefetch();
             for row in 0..rows.len() {
-                round(isa, form, x.window(row, 1, 0, x.cols()), &mut out[row..], self.height);
+                if x.has_adjacent_columns() {
+                    round(isa, form, x.row(row), &mut out[row..], self.height);
+                    continue;
+                }
+                let mut block = [0.0; BLOCK];
+                for (b, to) in out[row..].iter_mut().step_by(self.height).enumerate() {
+                    let len = BLOCK.min(x.cols() - b * BLOCK);
+                    for (k, to) in block[..len].iter_mut().enumerate() {
+                        // SAFETY: inside the row.
+                        *to = unsafe { x.read(row, b * BLOCK + k) };
+                    }
+                    round(isa, form, &block[..len], std::slice::from_mut(to), 1);
+                }
             }
         })
     }
@@ -125,8 +118,7 @@ impl Shape {
             let scratch = &mut scratch[..x.cols()];
             for row in 0..rows.len() {
                 rmsnorm::forward_row(isa, scratch, x.row(row), norm.weight, norm.epsilon as f32);
-                let normed = Strided::new(scratch, 1, x.cols(), x.cols(), 1);
-                round(isa, form, normed, &mut out[row..], self.height);
+                round(isa, form, scratch, &mut out[row..], self.height);
             }
         })
     }
@@ -149,8 +141,14 @@ impl Shape {
     ) {
         for (group, x) in (first / self.height..).zip(x.chunks(self.height * BLOCK)) {
             let to = &mut to.row_mut(group)[block * self.height * WORDS..][..self.height * WORDS];
-            round_blocks(isa, form, x, bytemuck::cast_slice_mut(to));
+            round(isa, form, x, bytemuck::cast_slice_mut(to), 1);
         }
+    }
+
+    /// Tells the processor that block `block` of all rows of such a part is about to be written.
+    pub(super) fn claim_block(self, block: usize, to: &mut Tile<'_, f32>) {
+        let words = self.height * WORDS;
+        to.window(0, self.groups, block * words, words).claim();
     }
 
     /// What has been filled.
@@ -190,79 +188,4 @@ impl<'a> Rows<'a> {
         let group = &self.all[group * blocks * height..][..blocks * height];
         group.chunks_exact(height).map(move |block| block[row..].first_chunk().expect("rows of the group"))
     }
-}
-
-dispatch! {
-    /// Rounds one row, of which a block is put `apart` after the one before: a block's largest number becomes ±127. One that
-    /// is not finite makes the scale NaN.
-    fn round<T>(form: Form, x: Strided<'_, T>, to: &mut [Rounded], apart: usize) = round_body;
-}
-dispatch! {
-    /// Rounds blocks.
-    fn round_blocks<T>(form: Form, x: &[T], to: &mut [Rounded]) = round_blocks_body;
-}
-
-#[inline(always)]
-fn round_blocks_body<T: Real>(form: Form, x: &[T], to: &mut [Rounded]) {
-    for (from, to) in x.as_chunks::<BLOCK>().0.iter().zip(to) {
-        *to = rounded(form, &singles(from));
-    }
-}
-
-/// A block in f32. A loop of known length, which stays in registers.
-#[inline(always)]
-fn singles<T: Real>(block: &[T; BLOCK]) -> [f32; BLOCK] {
-    let mut singles = [0.0; BLOCK];
-    for (to, from) in singles.iter_mut().zip(block) {
-        *to = from.to_f64() as f32;
-    }
-    singles
-}
-
-#[inline(always)]
-fn round_body<T: Real>(form: Form, x: Strided<'_, T>, to: &mut [Rounded], apart: usize) {
-    let row = if x.has_adjacent_columns() { x.row(0) } else { &[] };
-    let (whole, _) = row.as_chunks::<BLOCK>();
-    let mut to = to.iter_mut().step_by(apart);
-    for (from, to) in whole.iter().zip(to.by_ref()) {
-        *to = rounded(form, &singles(from));
-    }
-    for (b, to) in (whole.len()..x.cols().div_ceil(BLOCK)).zip(to) {
-        let mut block = [0.0; BLOCK];
-        for (k, to) in block.iter_mut().enumerate().take(x.cols() - b * BLOCK) {
-            // SAFETY: inside the row.
-            *to = unsafe { x.read(0, b * BLOCK + k) }.to_f64() as f32;
-        }
-        *to = rounded(form, &block);
-    }
-}
-
-#[inline(always)]
-fn rounded(form: Form, block: &[f32; BLOCK]) -> Rounded {
-    // As integers, the bits of numbers without a sign are ordered as these are, and NaN comes last.
-    let largest = block.iter().fold(0, |largest, x| u32::max(largest, x.to_bits() & 0x7fff_ffff));
-    let largest = f32::from_bits(largest);
-    if !largest.is_finite() {
-        return Rounded { codes: [0; BLOCK], scale: f32::NAN, total: f32::NAN, starts: [0; 2] };
-    }
-    let (scale, inverse) = if largest < LEAST { (0.0, 0.0) } else { (largest / 127.0, 127.0 / largest) };
-    let mut integers = [0; BLOCK];
-    for (integer, &x) in integers.iter_mut().zip(block) {
-        *integer = (x * inverse + ONES).to_bits().wrapping_sub(ONES.to_bits()).cast_signed();
-    }
-    let mut codes = [0; BLOCK];
-    for (code, integer) in codes.iter_mut().zip(integers) {
-        *code = integer as i8;
-    }
-    // In the order of a vector's halves: added one after another they would leave it one by one.
-    for step in [BLOCK / 4, BLOCK / 8, BLOCK / 16, BLOCK / 32] {
-        for half in integers.as_chunks_mut::<{ BLOCK / 2 }>().0 {
-            let (left, right) = half.split_at_mut(step);
-            left.iter_mut().zip(right).for_each(|(left, right)| *left += *right);
-        }
-    }
-    let (first, sum) = (integers[0], integers[0] + integers[BLOCK / 2]);
-    let starts = if form.parts() == 1 { [sum, 0] } else { [first, sum - first] };
-    let starts = starts.map(|sum| -form.offset() * sum);
-    Rounded { codes, scale, total: scale * sum as f32, starts }
 }

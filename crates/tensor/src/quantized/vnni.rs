@@ -4,6 +4,7 @@
 use core::arch::x86_64::*;
 use std::hint::black_box;
 
+use super::kernel::Ahead;
 use super::layout::{GROUPS, Line, blocks};
 use super::rows::Rows;
 use super::{COLS, Form, GROUP};
@@ -21,7 +22,8 @@ pub(super) unsafe fn tile(
     panel: &[Line],
     x: Rows<'_>,
     first: usize,
-    ahead: bool,
+    fresh: bool,
+    ahead: Option<Ahead>,
     c: &mut Tile<'_, f32>,
 ) {
     let tile = match form {
@@ -35,14 +37,15 @@ pub(super) unsafe fn tile(
         Form::Q6_K => by_rows::<{ Form::Q6_K as u8 }>,
     };
     // SAFETY: the caller's word.
-    unsafe { tile(panel, x, first, ahead, c) };
+    unsafe { tile(panel, x, first, fresh, ahead, c) };
 }
 
 unsafe fn by_rows<const FORM: u8>(
     panel: &[Line],
     x: Rows<'_>,
     first: usize,
-    ahead: bool,
+    fresh: bool,
+    ahead: Option<Ahead>,
     c: &mut Tile<'_, f32>,
 ) {
     let tile = match c.rows() {
@@ -54,7 +57,7 @@ unsafe fn by_rows<const FORM: u8>(
         _ => rows::<6, FORM>,
     };
     // SAFETY: the caller's word, and chosen by the rows of C.
-    unsafe { tile(panel, x, first, ahead, c) };
+    unsafe { tile(panel, x, first, fresh, ahead, c) };
 }
 
 /// # Safety
@@ -64,7 +67,8 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     panel: &[Line],
     x: Rows<'_>,
     first: usize,
-    ahead: bool,
+    fresh: bool,
+    ahead: Option<Ahead>,
     c: &mut Tile<'_, f32>,
 ) {
     let form = const { Form::numbered(FORM) };
@@ -72,7 +76,7 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     let masks: [__mmask16; 2] = [lanes(cols), lanes(cols.saturating_sub(LANES))];
     let (out, step) = (c.start(), c.row_step());
     let mut sums = [[_mm512_setzero_ps(); 2]; M];
-    for (i, row) in sums.iter_mut().enumerate() {
+    for (i, row) in sums.iter_mut().enumerate().filter(|_| !fresh) {
         for (j, sum) in row.iter_mut().enumerate() {
             // SAFETY: the lanes beyond the columns are masked.
             *sum = unsafe { _mm512_maskz_loadu_ps(masks[j], out.wrapping_add(i * step + j * LANES)) };
@@ -82,8 +86,8 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     // apart that registers did not suffice.
     let steps = black_box(if form.is_narrow() { GROUPS } else { 2 * GROUPS });
     for (x, lines) in x.blocks::<M>(first).zip(blocks(form, panel)) {
-        if ahead {
-            for line in lines.1 {
+        if let Some(Ahead { pass, passes }) = ahead {
+            for line in lines.1.iter().skip(pass).step_by(passes) {
                 // The same line of the next panel; a hint may name any address.
                 _mm_prefetch::<_MM_HINT_T1>((&raw const *line).wrapping_add(panel.len()).cast());
             }
