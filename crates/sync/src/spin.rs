@@ -48,6 +48,8 @@ pub(crate) struct Pace {
     pub(crate) spin: Duration,
     /// Most workers beside the caller that are called to a region before one of its tasks has taken a period.
     pub(crate) awake: usize,
+    /// Most stretches of a region's tasks that participants take them from: one for each that is awake.
+    pub(crate) lanes: usize,
     /// The time between two looks at a region that may not be getting on.
     pub(crate) period: Duration,
     /// How long the drop of a team waits for its threads.
@@ -58,18 +60,14 @@ impl Pace {
     /// Of a team on `cores`: no more workers are awake than have a core, for others would take it from those.
     pub(crate) fn on(cores: usize) -> Self {
         // One at least, so that a region has help wherever there are two threads.
-        Self {
-            spin: budget(cores),
-            awake: cores.saturating_sub(1).max(1),
-            period: PERIOD,
-            farewell: FAREWELL,
-        }
+        let awake = cores.saturating_sub(1).max(1);
+        Self { spin: budget(cores), awake, lanes: awake + 1, period: PERIOD, farewell: FAREWELL }
     }
 
-    /// Nobody looks twice, `awake` workers have a core, and a period is nothing.
+    /// Nobody looks twice, `awake` workers have a core, all take tasks from one lane, and a period is nothing.
     #[cfg(test)]
     pub(crate) const fn parking(awake: usize) -> Self {
-        Self { spin: Duration::ZERO, awake, period: Duration::ZERO, farewell: FAREWELL }
+        Self { spin: Duration::ZERO, awake, lanes: 1, period: Duration::ZERO, farewell: FAREWELL }
     }
 }
 

@@ -40,8 +40,9 @@ use std::time::Duration;
 /// has begun, and goes on without the one who waits.
 ///
 /// Which thread runs which task is left to chance; results are the same whatever the number of threads as long as
-/// each task's result depends on its index alone. Each of two threads works through neighbours, one from the first task on
-/// and one from the last, so that in the next region over the same data much of it is in its caches.
+/// each task's result depends on its index alone. Each thread that has a core works through neighbours, of two threads one
+/// through the first half of the tasks and one through the second, and then takes what another has left. So in the next region
+/// over the same data much of it is in its caches, and threads seldom write what others write.
 ///
 /// Tasks run inline on the calling thread, in order, when there is at most one of them, when the team is of one, and
 /// when a region of this team is already open, be it around this call or on another thread: nested use and shared use

@@ -94,6 +94,22 @@ fn loom_team_two_regions() {
     });
 }
 
+/// Two threads with a lane of two tasks each, twice: whoever is done first takes the other's last.
+///
+/// 2 threads, 3 preemptions: 0 schedules, 0 s. Kills nothing yet.
+#[test]
+fn loom_team_lanes() {
+    explore("loom_team_lanes", 4, || {
+        let model = Model::new(1, Pace { lanes: 2, ..PARK });
+        let cells = Cells::new(4);
+        for round in 1..=2 {
+            assert!(model.run(4, |index| cells.bump(index)));
+            assert_eq!(cells.all(), [round; 4]);
+        }
+        model.end();
+    });
+}
+
 /// As `loom_team_two_regions`, with one worker and waits that look before they park.
 ///
 /// 2 threads, no bound on preemptions: 68,248 schedules, 2.6 s. Kills `gate_drain_relaxed`.

@@ -37,7 +37,9 @@ impl Claims {
     /// Begins a region, whose first task is the caller's.
     pub(super) fn begin(&self, tasks: usize) -> Turn<'_> {
         let (first, others) = self.0.split_first().expect("a lane");
-        others.iter().for_each(|lane| lane.store(0, Ordering::Relaxed));
+        if keep!("crew_lanes_kept") {
+            others.iter().for_each(|lane| lane.store(0, Ordering::Relaxed));
+        }
         first.store(1, Ordering::Relaxed);
         self.turn(0, tasks)
     }
@@ -79,12 +81,19 @@ impl Claims {
         if lanes == 1 { 0..tasks } else { tasks * lane / lanes..tasks * (lane + 1) / lanes }
     }
 
-    /// One of the tasks of a lane, from its front or its back; `None` if somebody has the last.
-    fn take(&self, lane: usize, stretch: &Range<usize>, tasks: usize, from_back: bool) -> Option<usize> {
+    /// One of the tasks of a lane, from its front or its back, and whether it was the last; `None` if somebody has that.
+    fn take(
+        &self,
+        lane: usize,
+        stretch: &Range<usize>,
+        tasks: usize,
+        from_back: bool,
+    ) -> Option<(usize, bool)> {
         let word = &self.0[lane];
         let left = |word| {
             let (front, back) = taken(word, tasks);
-            ((front + back) < stretch.len() as u64).then_some((front as usize, back as usize))
+            let others = (stretch.len() as u64).checked_sub(front + back)?.checked_sub(1)?;
+            Some((front as usize, back as usize, others == 0))
         };
         // To look first leaves the line with its owner where nothing is left, as it is in most cases.
         if from_back {
@@ -98,8 +107,9 @@ impl Claims {
             word.store(before + one, Ordering::Relaxed);
             before
         };
-        let (front, back) = left(word)?;
-        Some(if from_back { stretch.end - 1 - back } else { stretch.start + front })
+        let (front, back, is_last) = left(word)?;
+        let from_back = from_back && keep!("crew_steal_front");
+        Some((if from_back { stretch.end - 1 - back } else { stretch.start + front }, is_last))
     }
 }
 
@@ -110,7 +120,7 @@ pub(super) struct Turn<'a> {
     tasks: usize,
     /// Its own lane.
     own: usize,
-    /// Lanes in which it has found nothing, from its own on: no lane gets new tasks.
+    /// Lanes in which nothing is left, from its own on: no lane gets new tasks.
     passed: usize,
     /// The tasks of the lane after those.
     stretch: Range<usize>,
@@ -123,11 +133,13 @@ impl Turn<'_> {
         while self.passed < lanes {
             let (lane, from_back) = ((self.own + self.passed) % lanes, self.passed > 0);
             let task = self.claims.take(lane, &self.stretch, self.tasks, from_back);
-            if task.is_some() {
-                return task;
+            if task.is_none_or(|(_, is_last)| is_last) {
+                self.passed += 1;
+                self.stretch = self.claims.stretch((lane + 1) % lanes, self.tasks);
             }
-            self.passed += 1;
-            self.stretch = self.claims.stretch((lane + 1) % lanes, self.tasks);
+            if let Some((task, _)) = task {
+                return Some(task);
+            }
         }
         None
     }
@@ -145,7 +157,7 @@ mod tests {
         ) {
             let claims = Claims::new(lanes);
             // What the last region has left.
-            drop(claims.begin(7));
+            claims.begin(7);
             claims.end(7);
             let mut turns = vec![claims.begin(tasks)];
             turns.extend((1..9).map(|participant| claims.turn(participant, tasks)));
@@ -171,7 +183,7 @@ mod tests {
         assert_eq!(taken(&mut second, 9), [4]);
         assert_eq!(taken(&mut first, 9), []);
         // A third participant shares the first one's lane.
-        drop(claims.begin(7));
+        claims.begin(7);
         assert_eq!(taken(&mut claims.turn(2, 7), 3), [1, 2, 6]);
     }
 

@@ -59,7 +59,7 @@ impl Crew {
     pub(crate) fn new(workers: usize, pace: Pace) -> Self {
         Self {
             gate: Gate::new(workers, pace),
-            claims: Claims::new(workers.min(pace.awake) + 1),
+            claims: Claims::new(pace.lanes.min(workers + 1)),
             held: Line(AtomicBool::new(false)),
             job: Line(UnsafeCell::new(Job { task: &|_, _| {}, tasks: 0, place: probe::Place::here() })),
             panicked: Mutex::new(None),
