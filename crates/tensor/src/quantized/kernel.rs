@@ -15,16 +15,8 @@ use crate::tile::Tile;
 /// Most rows of a tile.
 pub(super) const ROWS: usize = 6;
 
-/// Several groups of rows pass over a panel one after another, and each calls for a part of the next panel: called for by one
-/// it would come too fast.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ahead {
-    pub(super) pass: usize,
-    pub(super) passes: usize,
-}
-
 /// Adds to C, of up to 6 rows and 32 columns, the products of rows `first..` of x with panel `panel` of the weights, or sets
-/// C to them if it is `fresh`; and calls for the next panel meanwhile.
+/// C to them if it is `fresh`; and calls for the next panel meanwhile, if `ahead`.
 ///
 /// # Panics
 /// On shapes that do not fit.
@@ -35,7 +27,7 @@ pub(super) fn tile(
     x: Rows<'_>,
     first: usize,
     fresh: bool,
-    ahead: Option<Ahead>,
+    ahead: bool,
     c: &mut Tile<'_, f32>,
 ) {
     let lines = w.panel(panel);

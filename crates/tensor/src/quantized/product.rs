@@ -2,7 +2,7 @@
 
 use ndarray::ArrayViewMut2;
 
-use super::kernel::{Ahead, ROWS, tile};
+use super::kernel::{ROWS, tile};
 use super::rows::{Rows, Shape};
 use super::{COLS, Quantized};
 use crate::Context;
@@ -83,11 +83,8 @@ pub(super) fn add_panel(
 ) {
     let (rows, height, cols) = (c.rows(), x.shape().height(), c.cols());
     for row in (0..rows).step_by(height) {
-        let ahead = if rows > height {
-            Some(Ahead { pass: row / height, passes: rows.div_ceil(height) })
-        } else {
-            None
-        };
+        // The first rows that pass over a panel wait for it; those after them have time to call for the next.
+        let ahead = row == height;
         tile(
             isa,
             w,

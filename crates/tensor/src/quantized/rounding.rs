@@ -129,8 +129,9 @@ mod avx512 {
         });
         let mut codes = [0; BLOCK];
         for (codes, integers) in codes.as_chunks_mut::<HALF>().0.iter_mut().zip(integers) {
+            let bytes = _mm512_cvtepi32_epi8(integers);
             // SAFETY: sixteen bytes.
-            unsafe { _mm_storeu_si128(codes.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(integers)) };
+            unsafe { _mm_storeu_si128(codes.as_mut_ptr().cast(), bytes) };
         }
         with_sums(form, codes, scale, integers.map(|half| _mm512_reduce_add_epi32(half)))
     }

@@ -4,7 +4,6 @@
 use core::arch::x86_64::*;
 use std::hint::black_box;
 
-use super::kernel::Ahead;
 use super::layout::{GROUPS, Line, blocks};
 use super::rows::Rows;
 use super::{COLS, Form, GROUP};
@@ -23,7 +22,7 @@ pub(super) unsafe fn tile(
     x: Rows<'_>,
     first: usize,
     fresh: bool,
-    ahead: Option<Ahead>,
+    ahead: bool,
     c: &mut Tile<'_, f32>,
 ) {
     let tile = match form {
@@ -45,7 +44,7 @@ unsafe fn by_rows<const FORM: u8>(
     x: Rows<'_>,
     first: usize,
     fresh: bool,
-    ahead: Option<Ahead>,
+    ahead: bool,
     c: &mut Tile<'_, f32>,
 ) {
     let tile = match c.rows() {
@@ -68,7 +67,7 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     x: Rows<'_>,
     first: usize,
     fresh: bool,
-    ahead: Option<Ahead>,
+    ahead: bool,
     c: &mut Tile<'_, f32>,
 ) {
     let form = const { Form::numbered(FORM) };
@@ -86,8 +85,8 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     // apart that registers did not suffice.
     let steps = black_box(if form.is_narrow() { GROUPS } else { 2 * GROUPS });
     for (x, lines) in x.blocks::<M>(first).zip(blocks(form, panel)) {
-        if let Some(Ahead { pass, passes }) = ahead {
-            for line in lines.1.iter().skip(pass).step_by(passes) {
+        if ahead {
+            for line in lines.1 {
                 // The same line of the next panel; a hint may name any address.
                 _mm_prefetch::<_MM_HINT_T1>((&raw const *line).wrapping_add(panel.len()).cast());
             }
