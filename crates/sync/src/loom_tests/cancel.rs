@@ -17,7 +17,7 @@ unsafe impl Send for Note {}
 
 /// Cancelling wakes whoever sleeps on a token below, however the two race, and what was written before is visible.
 ///
-/// 3 threads, no bound on preemptions: 373,957 schedules, 20 s. Kills `cancel_store_relaxed`, `cancel_load_relaxed`,
+/// 3 threads, no bound on preemptions: 373,957 schedules, 19 s. Kills `cancel_store_relaxed`, `cancel_load_relaxed`,
 /// `cancel_no_lock`, `cancel_no_notify`.
 #[test]
 fn loom_cancel_wakes() {

@@ -29,7 +29,7 @@ fn loom_event_tokio_8179() {
 
 /// Two waiters that want one thing each get it from two notifications of one, whoever sleeps.
 ///
-/// 3 threads, at most 3 preemptions: 53,181 schedules, 2.7 s. Kills nothing that the others leave; it is for what
+/// 3 threads, at most 3 preemptions: 53,181 schedules, 2.8 s. Kills nothing that the others leave; it is for what
 /// `notify_one` promises.
 #[test]
 fn loom_event_one_each() {

@@ -40,7 +40,7 @@ fn loom_pool_waits() {
 
 /// As `loom_pool_waits`, with two that wait: each return wakes one, and that is enough.
 ///
-/// 3 threads, 2 preemptions: 21,417 schedules, 1.3 s.
+/// 3 threads, 2 preemptions: 21,417 schedules, 1.2 s.
 #[test]
 fn loom_pool_wakes_one_after_another() {
     explore("loom_pool_wakes_one_after_another", 2, || {

@@ -6,7 +6,7 @@ use crate::{Reduction, Team};
 
 /// The sum holds every shard's every element once when `finish` returns.
 ///
-/// 2 threads, no bound on preemptions: 959,915 schedules, 43 s. Kills `crew_claim_torn`.
+/// 2 threads, no bound on preemptions: 959,915 schedules, 40 s. Kills `crew_claim_torn`.
 #[test]
 fn loom_reduce_sums() {
     explore("loom_reduce_sums", ALL, || {
