@@ -27,7 +27,7 @@ pub(super) struct Shape {
 const WORDS: usize = size_of::<Rounded>() / size_of::<f32>();
 
 impl Shape {
-    /// Of rows of K numbers. Groups are of one size, and an even number for two threads.
+    /// Of rows of K numbers. Groups are of one size, and of an even number, if that does, for two threads.
     pub(super) fn new(rows: usize, k: usize) -> Self {
         let groups = if rows <= ROWS { 1 } else { rows.div_ceil(ROWS).next_multiple_of(2) };
         let height = rows.div_ceil(groups).max(1);
