@@ -460,8 +460,27 @@ pub(crate) struct Grid<'a, T> {
     whole: Tile<'a, T>,
     height: usize,
     width: usize,
+    order: Order,
+}
+
+/// In which order the tiles of a grid are counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Order {
     across: usize,
     down: usize,
+    by_columns: bool,
+}
+
+impl Order {
+    /// Which tile of a column of tiles, and which of a row, an index is: `(down, across)`.
+    #[inline]
+    pub(crate) fn position(self, index: usize) -> (usize, usize) {
+        if self.by_columns {
+            (index % self.down, index / self.down)
+        } else {
+            (index / self.across, index % self.across)
+        }
+    }
 }
 
 // SAFETY: a grid is only used through `part`, whose caller hands each index to one task.
@@ -478,12 +497,18 @@ impl<'a, T: Real> Grid<'a, T> {
         assert!(height > 0 && width > 0, "empty tiles");
         let down = whole.rows.div_ceil(height);
         let across = whole.cols.div_ceil(width);
-        Grid { whole, height, width, across, down }
+        Grid { whole, height, width, order: Order { across, down, by_columns: false } }
     }
 
-    /// Which tile of a row of tiles, and which row of tiles, an index is: `(down, across)`.
-    pub(crate) fn position(&self, index: usize) -> (usize, usize) {
-        (index / self.across, index % self.across)
+    /// The same tiles, counted column by column if told, not row by row.
+    pub(crate) fn by_columns(mut self, by_columns: bool) -> Self {
+        self.order.by_columns = by_columns;
+        self
+    }
+
+    /// How they are counted.
+    pub(crate) fn order(&self) -> Order {
+        self.order
     }
 }
 
@@ -492,11 +517,11 @@ unsafe impl<'a, T: Real> Parts for Grid<'a, T> {
     type Part = Tile<'a, T>;
 
     fn len(&self) -> usize {
-        self.across * self.down
+        self.order.across * self.order.down
     }
 
     unsafe fn part(&self, index: usize) -> Tile<'a, T> {
-        let (down, across) = self.position(index);
+        let (down, across) = self.order.position(index);
         let (row, col) = (down * self.height, across * self.width);
         let rows = self.height.min(self.whole.rows - row);
         let cols = self.width.min(self.whole.cols - col);
@@ -531,6 +556,11 @@ impl<'a, T: Real> Beside<'a, T> {
             Grid::new(view, height, width)
         });
         Beside { grid, len }
+    }
+
+    /// As [`Grid::by_columns`].
+    pub(crate) fn by_columns(self, by_columns: bool) -> Self {
+        Beside { grid: self.grid.map(|grid| grid.by_columns(by_columns)), ..self }
     }
 }
 

@@ -233,7 +233,8 @@ fn run<T: Real, P: Panel<T>>(
     let ([left, shared], mut runner) = cx.split(shared, own[0] + own[1] + 2 * COLS);
     let isa = runner.isa;
     let (left, shared) = (P::view_mut(left), P::view_mut(shared));
-    let across = n.div_ceil(width);
+    // Threads pack neighbours and compute neighbours: so each reads, of the larger operand, mostly what it has packed itself.
+    let by_columns = n > m;
     for first in (0..k.max(1)).step_by(together.max(1)) {
         let count = together.min(k - first);
         if plan.left == Packing::Shared {
@@ -248,11 +249,12 @@ fn run<T: Real, P: Panel<T>>(
             Right::Lies(b) => Source::Lies(b),
         };
         let product = Product::<T, P> { isa, plan, a, steps: (first, count), left, right, init };
-        let c = Grid::new(c.view_mut(), height, width);
+        let c = Grid::new(c.view_mut(), height, width).by_columns(by_columns);
         let beside = beside.as_mut().map(|beside| beside.view_mut());
-        let parts = (c, Beside::new(beside, (m, n), height, width));
-        runner.for_each_with_scratch(parts, |index, (mut c, mut beside), scratch| {
-            let place = (index / across * height, index % across * width);
+        let (order, beside) = (c.order(), Beside::new(beside, (m, n), height, width).by_columns(by_columns));
+        runner.for_each_with_scratch((c, beside), |index, (mut c, mut beside), scratch| {
+            let (down, across) = order.position(index);
+            let place = (down * height, across * width);
             let [panel, block] = carve(scratch, own);
             let scratch = [P::view_mut(panel), P::view_mut(block)];
             product.task(place, scratch, &mut c, beside.as_mut(), &then);
