@@ -96,7 +96,7 @@ fn loom_team_two_regions() {
 
 /// Two threads with a lane of two tasks each, twice: whoever is done first takes the other's last.
 ///
-/// 2 threads, 4 preemptions: 203,345 schedules, 8.6 s. Kills nothing yet.
+/// 2 threads, 4 preemptions: 203,345 schedules, 8.6 s. Kills `crew_lanes_kept`, `crew_steal_front`.
 #[test]
 fn loom_team_lanes() {
     explore("loom_team_lanes", 4, || {
