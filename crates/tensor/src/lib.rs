@@ -4,6 +4,7 @@ mod buffer;
 mod context;
 mod gather;
 mod half_matrix;
+mod hints;
 mod isa;
 mod math;
 mod real;

@@ -9,10 +9,11 @@ use half::f16;
 use super::cache::{Blocks, Look};
 use super::heads::Head;
 use super::{BLOCK, Shape};
+use crate::hints::call_for;
 use crate::isa::dispatch;
 use crate::matmul::{COLS, Full};
 use crate::quantized::{Block, Form};
-use crate::tile::{Panels, Strided, call_for};
+use crate::tile::{Panels, Strided};
 use crate::{Isa, Real};
 
 /// Keys and values as they are kept, and the blocks of a head.

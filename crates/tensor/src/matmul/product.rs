@@ -12,7 +12,8 @@ use super::panel::{Full, Panel, copied_left, row_of_tiles};
 use super::plan::{Packing, Plan};
 use super::row;
 use crate::context::carve;
-use crate::tile::{Beside, Grid, Panels, Strided, Tile, settle};
+use crate::hints::settle;
+use crate::tile::{Beside, Grid, Panels, Strided, Tile};
 use crate::{Context, Isa, Precision, Quantized, Real};
 
 /// What the chain of each output element starts from.

@@ -14,7 +14,7 @@ macro_rules! register_tile {
     ) => {
         use super::super::register::{FEW, forget};
         use super::*;
-        use crate::tile::call_for;
+        use crate::hints::call_for;
 
         /// C = init + A·B.
         ///
