@@ -27,7 +27,7 @@ pub(crate) struct Peak {
 
 impl Peak {
     /// The fastest loop that this machine has for the dtype, if it is one of those written here: AVX-512, and its
-    /// BF16 and VNNI.
+    /// BF16 and VNNI, or AVX2 with FMA, which has no products of bf16 of its own.
     pub(crate) fn of(dtype: Dtype) -> Option<Self> {
         #[cfg(target_arch = "x86_64")]
         match dtype {
@@ -45,6 +45,14 @@ impl Peak {
             {
                 // SAFETY: both features have just been detected.
                 return Some(Self { run: |turns| unsafe { byte_products(turns) }, operations: SUMS * 128 });
+            }
+            Dtype::F32 | Dtype::Bf16 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") => {
+                // SAFETY: both features have just been detected.
+                return Some(Self { run: |turns| unsafe { multiply_adds_of_8(turns) }, operations: SUMS * 16 });
+            }
+            _ if dtype.form().is_some() && is_x86_feature_detected!("avx2") => {
+                // SAFETY: the feature has just been detected.
+                return Some(Self { run: |turns| unsafe { byte_products_of_8(turns) }, operations: SUMS * 64 });
             }
             _ => {}
         }
@@ -83,6 +91,39 @@ fn byte_products(turns: usize) -> f32 {
         }
     }
     sums.map(|sum| _mm512_reduce_add_epi32(sum) as f32).iter().sum()
+}
+
+/// Sums of two products of bytes, in 16 lanes of 16 bits.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn byte_products_of_8(turns: usize) -> f32 {
+    use core::arch::x86_64::{
+        _mm256_add_epi16, _mm256_extract_epi16, _mm256_maddubs_epi16, _mm256_set1_epi8, _mm256_setzero_si256,
+    };
+    let mut sums = [_mm256_setzero_si256(); SUMS];
+    let left = _mm256_set1_epi8(black_box(3));
+    for _ in 0..turns {
+        for sum in &mut sums {
+            // Of something that changes, or it would be multiplied once.
+            *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(left, *sum));
+        }
+    }
+    sums.map(|sum| _mm256_extract_epi16::<0>(sum) as f32).iter().sum()
+}
+
+/// Multiply-adds of 8 lanes of f32.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn multiply_adds_of_8(turns: usize) -> f32 {
+    use core::arch::x86_64::{_mm256_cvtss_f32, _mm256_fmadd_ps, _mm256_set1_ps};
+    let (factor, addend) = (_mm256_set1_ps(black_box(0.5)), _mm256_set1_ps(black_box(1.0)));
+    let mut sums = [addend; SUMS];
+    for _ in 0..turns {
+        for sum in &mut sums {
+            *sum = _mm256_fmadd_ps(*sum, factor, addend);
+        }
+    }
+    sums.map(|sum| _mm256_cvtss_f32(sum)).iter().sum()
 }
 
 /// Multiply-adds of 16 lanes of f32.

@@ -10,7 +10,7 @@ use selvedge_sync::{Team, chunks};
 use super::kernel::{COLS, ROWS};
 use super::panel::{Full, Panel};
 use crate::gather::{Hold, Kept, Move};
-use crate::isa::dispatch;
+use crate::isa::{Kind, dispatch};
 use crate::tile::{Panels, Strided};
 use crate::{Context, Isa, Precision, Real};
 
@@ -60,10 +60,16 @@ fn copy_steps_body<T: Real>(from: Strided<'_, T>, out: &mut [T]) {
     }
 }
 
-/// Whether rows, or steps of k, so many elements apart lie in the same few sets of the nearest cache, where they would push
-/// each other out of it.
-pub(super) fn collides<T>(row_step: isize) -> bool {
+/// Whether rows so many elements apart lie in the same few sets of the nearest cache, where they would push each other out
+/// of it.
+pub(super) fn rows_collide<T>(row_step: isize) -> bool {
     (row_step.unsigned_abs() * size_of::<T>()).is_multiple_of(2048)
+}
+
+/// The same of steps of k, of which there are many more. Where a tile is made of several, each reads them again.
+pub(super) fn steps_collide<T>(isa: Isa, col_step: isize) -> bool {
+    let apart = if isa.kind() >= Kind::Avx512 { 2048 } else { 256 };
+    (col_step.unsigned_abs() * size_of::<T>()).is_multiple_of(apart)
 }
 
 /// Elements of the copy of a panel of 12 rows of `k` elements.

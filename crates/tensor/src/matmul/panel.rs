@@ -1,7 +1,9 @@
 //! What a product makes of its operands: elements as they are, or pairs of bf16.
 
 use super::kernel::{COLS, ROWS};
-use super::pack::{collides, copy_rows, copy_step, copy_steps, panel_len, right_len, right_panels};
+use super::pack::{
+    copy_rows, copy_step, copy_steps, panel_len, right_len, right_panels, rows_collide, steps_collide,
+};
 use super::pairs::{Pair, convert_rows, interleave_rows, pairs, turn_pairs};
 use super::turn::turn;
 use crate::isa::Isa;
@@ -31,7 +33,7 @@ pub(crate) trait Panel<T: Real>: 'static {
     fn view_mut(buffer: &mut [T]) -> &mut [Self::Element];
 
     /// Whether panels of a left operand whose rows are so far apart must be copied.
-    fn copies_left(a: Strided<'_, T>) -> bool;
+    fn copies_left(isa: Isa, a: Strided<'_, T>) -> bool;
 
     /// A panel of a left operand where it lies, if that may be read.
     fn lies(a: Strided<'_, T>) -> Option<Strided<'_, Self::Element>>;
@@ -82,8 +84,12 @@ impl<T: Real> Panel<T> for Full {
         buffer
     }
 
-    fn copies_left(a: Strided<'_, T>) -> bool {
-        collides::<T>(if a.has_adjacent_columns() { a.row_step() } else { a.col_step() })
+    fn copies_left(isa: Isa, a: Strided<'_, T>) -> bool {
+        if a.has_adjacent_columns() {
+            rows_collide::<T>(a.row_step())
+        } else {
+            steps_collide::<T>(isa, a.col_step())
+        }
     }
 
     fn lies(a: Strided<'_, T>) -> Option<Strided<'_, T>> {
@@ -154,7 +160,7 @@ impl Panel<f32> for Half {
         bytemuck::cast_slice_mut(buffer)
     }
 
-    fn copies_left(_: Strided<'_, f32>) -> bool {
+    fn copies_left(_: Isa, _: Strided<'_, f32>) -> bool {
         true
     }
 

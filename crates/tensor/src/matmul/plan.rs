@@ -1,14 +1,17 @@
-//! How a product is cut into tasks, and what is packed for them: decided by shapes and strides alone.
+//! How a product is cut into tasks, and what is packed for them: decided by shapes, strides and the instruction set alone.
 
 use super::kernel::{COLS, ROWS};
 use super::panel::Panel;
 use super::product::Right;
-use crate::Real;
+use crate::isa::Kind;
 use crate::tile::Strided;
+use crate::{Isa, Real};
 
 /// Most steps of the operands' form between loading and storing C: a panel of A of this depth stays in the nearest cache,
-/// some of B in the next.
-const DEEPEST: usize = 384;
+/// some of B in the next. Where a tile is made of several that read half a panel of B each, that must stay beside it.
+fn deepest(isa: Isa) -> usize {
+    if isa.kind() >= Kind::Avx512 { 384 } else { 192 }
+}
 
 /// Elements of an operand that is packed for all tasks, at once or depth after depth: 32 MiB, a large third-level cache. What is larger is packed piece by
 /// piece by those who use it, and stays in nearer caches.
@@ -48,11 +51,11 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new<T: Real, P: Panel<T>>(a: Strided<'_, T>, b: &Right<'_, T>) -> Self {
+    pub(super) fn new<T: Real, P: Panel<T>>(isa: Isa, a: Strided<'_, T>, b: &Right<'_, T>) -> Self {
         let (m, (k, n)) = (a.rows(), b.dim());
         // Copying would not pay for a few rows, nor for a few columns.
         let must = P::lies(a).is_none();
-        let copies_left = must || (m > ROWS && n > COLS && P::copies_left(a));
+        let copies_left = must || (m > ROWS && n > COLS && P::copies_left(isa, a));
         let mut right = match b {
             Right::Packed(_) => Packing::No,
             Right::Lies(b) if !must && b.has_adjacent_columns() && m <= WORTH_PACKING => Packing::No,
@@ -62,7 +65,7 @@ impl Plan {
         // A task that packs for itself takes as much as it can of the other operand.
         let tallest = if right == Packing::Own { 96 * ROWS } else { 32 * ROWS };
         // One panel of A passes over B once, and stays near however deep it is: B is streamed from end to end.
-        let depth = if m <= ROWS { k } else { part(k.max(1), DEEPEST * P::K_A_STEP, 16).min(k) };
+        let depth = if m <= ROWS { k } else { part(k.max(1), deepest(isa) * P::K_A_STEP, 16).min(k) };
         let (mut height, mut width) = (part(m, tallest, ROWS), part(n, 6 * COLS, COLS));
         let lowest = if right == Packing::Own { tallest } else { 8 * ROWS };
         let narrowest = if copies_left { 6 * COLS } else { 2 * COLS };

@@ -220,7 +220,7 @@ fn run<T: Real, P: Panel<T>>(
     then: impl Epilogue<T>,
 ) {
     let ((m, k), n) = ((a.rows(), a.cols()), b.dim().1);
-    let plan = Plan::new::<T, P>(a, &b);
+    let plan = Plan::new::<T, P>(cx.isa(), a, &b);
     let Plan { height, width, depth, together, .. } = plan;
     let steps = P::steps(depth);
     let shared = [
@@ -524,7 +524,7 @@ mod tests {
         let (m, k, n) = (200, 1024, 1100);
         let (a, b, old) = (random::<f32>(1, (m, k)), random(2, (k, n)), random(3, (m, n)));
         let b_turned = b.t().as_standard_layout().into_owned();
-        let plan = Plan::new::<f32, Full>(a.view().into(), &Right::Lies(b.view().into()));
+        let plan = Plan::new::<f32, Full>(Isa::detect(), a.view().into(), &Right::Lies(b.view().into()));
         assert!(
             plan.together < k && plan.left == Packing::Shared && plan.right == Packing::Shared,
             "{plan:?}"

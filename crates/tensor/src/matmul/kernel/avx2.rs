@@ -116,6 +116,8 @@ mod full {
     super::super::register::register_tile! {
         f32, "avx2,fma",
         { 1: [1 2 3 4], 2: [1 2 3 4], 3: [1 2 3 4], 4: [1 2], 5: [1 2], 6: [1 2], },
+        few: 3,
+        pointers: true,
         passes: 1,
         part: |_pass, whole| whole,
         step: |sum, left, right| _mm256_fmadd_ps(left, right, sum),
@@ -134,9 +136,31 @@ pub(super) unsafe fn tile(
     c: &mut Tile<'_, f32>,
     ahead: usize,
 ) {
+    if (c.rows(), c.cols()) == (ROWS, COLS) {
+        // SAFETY: the caller's word.
+        return unsafe { whole(init, a, b, c, ahead) };
+    }
     by_parts((3, 6), init, a, b, c, |init, a, b, c| {
         // SAFETY: the caller's word; parts are of the shapes listed.
         unsafe { full::tile(init, a, b, c, ahead) }
+    });
+}
+
+/// [`tile`] of all rows and columns, which most are: its parts are of one shape, and no call is between them.
+///
+/// # Safety
+/// As [`tile`].
+#[target_feature(enable = "avx2,fma")]
+unsafe fn whole(
+    init: Init<'_, f32>,
+    a: Strided<'_, f32>,
+    b: Strided<'_, f32>,
+    c: &mut Tile<'_, f32>,
+    ahead: usize,
+) {
+    by_parts((3, 6), init, a, b, c, |init, a, b, c| {
+        // SAFETY: the caller's word; 12 by 32 are parts of 6 by 16.
+        unsafe { full::chain::<6, 2, false>(init, a, b, c, ahead) }
     });
 }
 
@@ -166,6 +190,8 @@ mod half {
     super::super::register::register_tile! {
         Pair, "avx2,fma",
         { 1: [1 2 3 4], 2: [1 2 3 4], 3: [1 2], 4: [1 2], },
+        few: 2,
+        pointers: true,
         passes: 2,
         part: |pass, pairs| half_of(pass, pairs),
         step: |sum, left, right| _mm256_fmadd_ps(left, right, sum),
@@ -177,6 +203,8 @@ mod half_flushed {
     super::super::register::register_tile! {
         Pair, "avx2,fma",
         { 1: [1 2 3 4], 2: [1 2 3 4], 3: [1 2], 4: [1 2], },
+        few: 2,
+        pointers: true,
         passes: 2,
         part: |pass, pairs| half_of(pass, pairs),
         step: |sum, left, right| flush(_mm256_fmadd_ps(left, right, flush(sum))),

@@ -88,6 +88,8 @@ pub(in super::super) mod full {
             1: [1 2], 2: [1 2], 3: [1 2], 4: [1 2], 5: [1 2], 6: [1 2],
             7: [1 2], 8: [1 2], 9: [1 2], 10: [1 2], 11: [1 2], 12: [1 2],
         },
+        few: 8,
+        pointers: false,
         passes: 1,
         part: |_pass, whole| whole,
         step: |sum, left, right| _mm512_fmadd_ps(left, right, sum),
@@ -102,6 +104,8 @@ pub(in super::super) mod half {
             1: [1 2], 2: [1 2], 3: [1 2], 4: [1 2], 5: [1 2], 6: [1 2],
             7: [1 2], 8: [1 2], 9: [1 2], 10: [1 2], 11: [1 2], 12: [1 2],
         },
+        few: 8,
+        pointers: false,
         passes: 1,
         part: |_pass, whole| whole,
         step: |sum, left, right| {

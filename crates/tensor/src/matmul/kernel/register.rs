@@ -4,15 +4,18 @@
 ///
 /// Beside it must be the vector's operations: `LANES`, `Vector`, `Mask`, `first`, `zero`, `splat`, `load`, `load_part`,
 /// `store`, `store_late` and `store_part`. The shapes list the numbers of vectors a row that tiles of so many rows come
-/// with. A step of k is as many passes as told; a pass adds to the vector `sum` the products of what `part` makes of an
+/// with. Tiles of a `few` rows compute with a line of B for so short a time that memory is waited for, unless what is read next
+/// is called for meanwhile; called for all at once it would be waited for there. Rows of A are found by `pointers` of
+/// their own where registers suffice, which spares additions. A step of k is as many passes as told; a pass adds to the vector `sum` the products of what `part` makes of an
 /// element of A, in all lanes of `left`, and of a vector of B, `right`.
 macro_rules! register_tile {
     (
-        $element:ty, $features:literal, { $($m:literal: [$($n:literal)*],)* }, passes: $passes:literal,
+        $element:ty, $features:literal, { $($m:literal: [$($n:literal)*],)* }, few: $few:literal,
+        pointers: $pointers:literal, passes: $passes:literal,
         part: |$pass:ident, $whole:ident| $part:expr,
         step: |$sum:ident, $left:ident, $right:ident| $step:expr $(,)?
     ) => {
-        use super::super::register::{FEW, forget};
+        use super::super::register::{forget, forget_offset};
         use super::*;
         use crate::hints::call_for;
 
@@ -45,8 +48,9 @@ macro_rules! register_tile {
         ///
         /// # Safety
         /// As [`tile`], with M rows, and columns that take N vectors.
+        #[inline]
         #[target_feature(enable = $features)]
-        unsafe fn chain<const M: usize, const N: usize, const PART: bool>(
+        pub(in super::super::super) unsafe fn chain<const M: usize, const N: usize, const PART: bool>(
             init: Init<'_, f32>,
             a: Strided<'_, $element>,
             b: Strided<'_, $element>,
@@ -54,7 +58,13 @@ macro_rules! register_tile {
             ahead: usize,
         ) {
             let steps = a.cols();
-            let (mut elements, row, step) = (a.start().cast::<f32>(), a.row_step(), a.col_step());
+            let (start, row, step) = (a.start().cast::<f32>(), a.row_step(), a.col_step());
+            // Where rows of A begin, and how far behind that this step of k is.
+            let elements: [_; M] = std::array::from_fn(|i| {
+                let row = start.wrapping_offset(i as isize * row);
+                if $pointers { forget(row) } else { row }
+            });
+            let mut at = 0;
             let (mut vectors, b_step) = (b.start().cast::<f32>(), b.row_step());
             let (out, c_step) = (c.start(), c.row_step());
             let tail = first(if PART { c.cols() - (N - 1) * LANES } else { LANES });
@@ -93,40 +103,63 @@ macro_rules! register_tile {
                 for $pass in 0..$passes {
                     if $pass > 0 {
                         // Read again, not kept: there are no registers for it.
-                        (elements, vectors) = (forget(elements), forget(vectors));
+                        (at, vectors) = (forget_offset(at), forget(vectors));
                     }
-                    if M <= FEW && $pass == 0 {
+                    if M <= $few && $pass == 0 {
                         (0..N).for_each(|j| call_for(vectors.wrapping_add(j * LANES + ahead)));
                     }
-                    let mut rights = [zero(); N];
-                    for (j, right) in rights.iter_mut().enumerate() {
-                        let $whole = load(vectors, j);
-                        *right = $part;
-                    }
-                    for (i, sums) in acc.iter_mut().enumerate() {
+                    let left = |i: usize| {
                         // SAFETY: row i of this step of A.
-                        let $whole = splat(unsafe { *elements.wrapping_offset(i as isize * row) });
-                        let $left = $part;
-                        for (sum, $right) in sums.iter_mut().zip(rights) {
-                            let $sum = *sum;
-                            *sum = $step;
+                        let $whole = splat(unsafe { *elements[i].wrapping_offset(at) });
+                        $part
+                    };
+                    let right = |j: usize| {
+                        let $whole = load(vectors, j);
+                        $part
+                    };
+                    // The operand of which there is less stays in registers.
+                    if M < N {
+                        let mut lefts = [zero(); M];
+                        lefts.iter_mut().enumerate().for_each(|(i, to)| *to = left(i));
+                        for j in 0..N {
+                            let $right = right(j);
+                            for (sums, $left) in acc.iter_mut().zip(lefts) {
+                                let $sum = sums[j];
+                                sums[j] = $step;
+                            }
+                        }
+                    } else {
+                        let mut rights = [zero(); N];
+                        rights.iter_mut().enumerate().for_each(|(j, to)| *to = right(j));
+                        for (i, sums) in acc.iter_mut().enumerate() {
+                            let $left = left(i);
+                            for (sum, $right) in sums.iter_mut().zip(rights) {
+                                let $sum = *sum;
+                                *sum = $step;
+                            }
                         }
                     }
                 }
-                elements = elements.wrapping_offset(step);
+                at += step;
                 vectors = vectors.wrapping_offset(b_step);
             }
             // Past the caches only whole vectors go, which begin where they may.
             let late = c.is_late() && !PART && (out.addr() | c_step * size_of::<f32>()) % size_of::<Vector>() == 0;
+            if late {
+                for (i, row) in acc.into_iter().enumerate() {
+                    for (j, sum) in row.into_iter().enumerate() {
+                        // SAFETY: the vector lies inside the row, and begins at a multiple of its size.
+                        unsafe { store_late(out.wrapping_add(i * c_step + j * LANES), sum) };
+                    }
+                }
+                return;
+            }
             for (i, row) in acc.into_iter().enumerate() {
                 for (j, sum) in row.into_iter().enumerate() {
                     let to = out.wrapping_add(i * c_step + j * LANES);
                     if PART && j == N - 1 {
                         // SAFETY: the lanes beyond the row are masked.
                         unsafe { store_part(to, tail, sum) };
-                    } else if late {
-                        // SAFETY: the vector lies inside the row, and begins at a multiple of its size.
-                        unsafe { store_late(to, sum) };
                     } else {
                         // SAFETY: the vector lies inside the row.
                         unsafe { store(to, sum) };
@@ -138,10 +171,6 @@ macro_rules! register_tile {
 }
 pub(super) use register_tile;
 
-/// Rows for which a line of B is computed with for so short a time that memory is waited for, unless what is read next is
-/// called for meanwhile. Called for all at once it would be waited for there.
-pub(super) const FEW: usize = 8;
-
 /// The same pointer, of which the compiler does not know that it is the same.
 #[inline(always)]
 #[expect(clippy::pointers_in_nomem_asm_block, reason = "the pointer is not followed")]
@@ -149,4 +178,12 @@ pub(super) fn forget(mut pointer: *const f32) -> *const f32 {
     // SAFETY: no instruction at all.
     unsafe { core::arch::asm!("/* {0} */", inout(reg) pointer, options(nomem, nostack, preserves_flags)) };
     pointer
+}
+
+/// The same offset, of which the compiler does not know that it is the same.
+#[inline(always)]
+pub(super) fn forget_offset(mut offset: isize) -> isize {
+    // SAFETY: no instruction at all.
+    unsafe { core::arch::asm!("/* {0} */", inout(reg) offset, options(nomem, nostack, preserves_flags)) };
+    offset
 }
