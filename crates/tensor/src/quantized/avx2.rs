@@ -3,16 +3,18 @@
 #![expect(unsafe_code, reason = "vector loads, reads of four codes")]
 
 use core::arch::x86_64::*;
+use std::hint::black_box;
 
 use super::layout::{GROUPS, Line, blocks};
+use super::rounding::Rounded;
 use super::rows::Rows;
-use super::{BLOCK, COLS, Form, GROUP};
+use super::{COLS, Form, GROUP};
 use crate::tile::Tile;
 
 /// Outputs of a vector.
 const LANES: usize = 8;
-/// Most rows whose sums of a line of codes, in 16 and in 32 bits, stay in registers.
-const ROWS: usize = 3;
+/// Most rows whose sums of a line of codes stay in registers.
+const ROWS: usize = 4;
 
 /// As [`super::kernel::tile`].
 ///
@@ -47,11 +49,15 @@ unsafe fn by_rows<const FORM: u8>(
     fresh: bool,
     c: &mut Tile<'_, f32>,
 ) {
-    for row in (0..c.rows()).step_by(ROWS) {
-        let tile = match c.rows() - row {
-            1 => rows::<1, FORM>,
-            2 => rows::<2, FORM>,
-            _ => rows::<3, FORM>,
+    let rows = c.rows();
+    // Parts of one size, about: a row alone takes as long to unpack codes for as four.
+    let height = rows.div_ceil(rows.div_ceil(ROWS));
+    for row in (0..rows).step_by(height) {
+        let tile = match height.min(rows - row) {
+            1 => part_of::<1, FORM>,
+            2 => part_of::<2, FORM>,
+            3 => part_of::<3, FORM>,
+            _ => part_of::<ROWS, FORM>,
         };
         // SAFETY: the caller's word.
         unsafe { tile(panel, x, (first, row), fresh, c) };
@@ -63,7 +69,7 @@ unsafe fn by_rows<const FORM: u8>(
 /// # Safety
 /// As [`tile`].
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn rows<const M: usize, const FORM: u8>(
+unsafe fn part_of<const M: usize, const FORM: u8>(
     panel: &[Line],
     x: Rows<'_>,
     (first, row): (usize, usize),
@@ -77,26 +83,32 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     for (i, sums) in sums.iter_mut().enumerate().filter(|_| !fresh) {
         sums[..cols].copy_from_slice(&c.row_mut(row + i)[..cols]);
     }
+    let loops = Loops::of(form);
     for (x, lines) in x.blocks::<M>(first).zip(blocks(form, panel)) {
-        for half in 0..2 {
-            for part in 0..form.parts() {
-                let dots = dots::<M, FORM>(lines.1, half, part, x.each_ref().map(|x| &x.codes));
+        for half in 0..loops.halves {
+            let x = black_box(x);
+            for part in 0..loops.parts {
+                let dots = dots::<M, FORM>(lines.1, (half, part), x, loops);
                 let of_part = of_part::<FORM>(lines, part, half);
-                for (i, (sums, mut dots)) in sums.iter_mut().zip(dots).enumerate() {
+                let least = form.has_least().then(|| leasts::<FORM>(lines, half));
+                for ((sums, mut dots), x) in sums.iter_mut().zip(dots).zip(x) {
                     if form.is_narrow() && form.offset() > 0 {
-                        let start = _mm256_set1_epi32(x[i].starts[part]);
+                        let start = _mm256_set1_epi32(x.starts[part]);
                         dots = dots.map(|dot| _mm256_add_epi32(dot, start));
                     }
-                    let scale = _mm256_set1_ps(x[i].scale);
-                    let products = dots.map(|dot| _mm256_cvtepi32_ps(dot));
-                    add(sums, half, products, of_part.map(|of_part| _mm256_mul_ps(scale, of_part)));
-                }
-            }
-            if form.has_least() {
-                let least = leasts::<FORM>(lines, half);
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    let total = _mm256_set1_ps(x[i].total);
-                    add(sums, half, [total; 2], least);
+                    let (scale, total) = (_mm256_set1_ps(x.scale), _mm256_set1_ps(x.total));
+                    let (vectors, _) = sums.as_chunks_mut::<LANES>();
+                    for (j, sum) in vectors[2 * half..2 * half + 2].iter_mut().enumerate() {
+                        // SAFETY: eight numbers.
+                        let old = unsafe { _mm256_loadu_ps(sum.as_ptr()) };
+                        let of_part = _mm256_mul_ps(scale, of_part[j]);
+                        let mut new = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[j]), of_part, old);
+                        if let Some(least) = least {
+                            new = _mm256_fmadd_ps(total, least[j], new);
+                        }
+                        // SAFETY: as above.
+                        unsafe { _mm256_storeu_ps(sum.as_mut_ptr(), new) };
+                    }
                 }
             }
         }
@@ -106,55 +118,110 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     }
 }
 
+/// How often loops run, which the compiler is not told: it would move the steps of a row so far apart, and out of the loop
+/// over the halves of a panel, that registers did not suffice.
+#[derive(Clone, Copy)]
+struct Loops {
+    halves: usize,
+    parts: usize,
+    /// Lines of a batch.
+    lines: usize,
+}
+
+impl Loops {
+    #[inline(always)]
+    fn of(form: Form) -> Self {
+        Loops {
+            halves: black_box(2),
+            parts: if form.parts() == 1 { 1 } else { black_box(form.parts()) },
+            lines: if fitting(form) == 4 { 4 } else { black_box(batch(form)) },
+        }
+    }
+}
+
+/// Lines of codes of a part.
+const fn lines(form: Form) -> usize {
+    if form.is_narrow() { GROUPS / 2 } else { GROUPS }
+}
+
+/// Lines of codes that a loop goes through: as many as fit, or all where every line's sums go to 32 bits by themselves.
+const fn batch(form: Form) -> usize {
+    if fitting(form) == 1 { lines(form) } else { fitting(form) }
+}
+
 /// Codes of a part of a block times those of rows, of the first or second sixteen outputs.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn dots<const M: usize, const FORM: u8>(
     block: &[Line],
-    half: usize,
-    part: usize,
-    x: [&[i8; BLOCK]; M],
+    (half, part): (usize, usize),
+    x: &[Rounded; M],
+    loops: Loops,
 ) -> [[__m256i; 2]; M] {
     let form = const { Form::numbered(FORM) };
-    let lines = if form.is_narrow() { GROUPS / 2 } else { GROUPS };
     let (first, shift) = form.codes_at(part * GROUPS / 2);
     let mut upper = upper::<FORM>(block, part, half);
     let mut dots = [[_mm256_setzero_si256(); 2]; M];
-    for begin in (0..lines).step_by(fitting(form)) {
+    let mut group = if form.parts() == 1 { 0 } else { part * GROUPS / 2 };
+    for begin in (0..lines(form)).step_by(batch(form)) {
         let mut pairs = [[_mm256_setzero_si256(); 2]; M];
-        for at in begin..begin + fitting(form) {
+        for line in block[first + 2 * begin..][..2 * loops.lines].as_chunks::<2>().0 {
+            if fitting(form) == 1 {
+                pairs = [[_mm256_setzero_si256(); 2]; M];
+            }
             let mut add = |group: usize, w: [__m256i; 2]| {
+                // Of 8 bits, one side has no sign: it goes over to x, which −128 would not bear.
+                let plain = if form.is_narrow() { w } else { w.map(|w| _mm256_abs_epi8(w)) };
                 for (pairs, x) in pairs.iter_mut().zip(x) {
-                    let x = four(x, group);
-                    for (pair, w) in pairs.iter_mut().zip(w) {
-                        *pair = _mm256_add_epi16(*pair, multiply(form, w, x));
+                    // SAFETY: four of the codes.
+                    let x = unsafe { four(x.codes.as_ptr().wrapping_add(group * GROUP)) };
+                    for ((pair, w), plain) in pairs.iter_mut().zip(w).zip(plain) {
+                        let x = if form.is_narrow() { x } else { _mm256_sign_epi8(x, w) };
+                        *pair = _mm256_add_epi16(*pair, _mm256_maddubs_epi16(plain, x));
                     }
                 }
             };
-            let w = load(&block[first + 2 * at + half]);
-            if !form.is_narrow() {
-                add(at, w.map(|w| _mm256_xor_si256(w, _mm256_set1_epi8(-128))));
-                continue;
-            }
-            let lifted = upper.map(|upper| _mm256_slli_epi16::<4>(upper));
-            if form.parts() == 1 {
-                add(at, joined::<FORM>(w, lifted));
-                add(at + GROUPS / 2, joined::<FORM>(w.map(|w| _mm256_srli_epi16::<4>(w)), upper));
+            let w = load(&line[half]);
+            if form.is_narrow() {
+                let lifted = upper.map(|upper| _mm256_slli_epi16::<4>(upper));
+                if form.parts() == 1 {
+                    add(group, joined::<FORM>(w, lifted));
+                    add(group + GROUPS / 2, joined::<FORM>(w.map(|w| _mm256_srli_epi16::<4>(w)), upper));
+                } else {
+                    let by = _mm_cvtsi32_si128(shift as i32);
+                    add(group, joined::<FORM>(w.map(|w| _mm256_srl_epi16(w, by)), lifted));
+                }
+                upper = upper.map(|upper| {
+                    if form.bits() == 5 {
+                        _mm256_srli_epi16::<1>(upper)
+                    } else {
+                        _mm256_srli_epi16::<2>(upper)
+                    }
+                });
             } else {
-                let by = _mm_cvtsi32_si128(shift as i32);
-                add(part * GROUPS / 2 + at, joined::<FORM>(w.map(|w| _mm256_srl_epi16(w, by)), lifted));
+                add(group, w.map(|w| _mm256_xor_si256(w, _mm256_set1_epi8(-128))));
             }
-            upper = upper.map(|upper| {
-                if form.bits() == 5 { _mm256_srli_epi16::<1>(upper) } else { _mm256_srli_epi16::<2>(upper) }
-            });
+            group += 1;
+            if fitting(form) == 1 {
+                widen(&mut dots, pairs);
+            }
         }
-        for (dots, pairs) in dots.iter_mut().zip(pairs) {
-            for (dot, pair) in dots.iter_mut().zip(pairs) {
-                *dot = _mm256_add_epi32(*dot, _mm256_madd_epi16(pair, _mm256_set1_epi16(1)));
-            }
+        if fitting(form) > 1 {
+            widen(&mut dots, pairs);
         }
     }
     dots
+}
+
+/// Adds both sums of 16 bits of each lane to one of 32.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn widen<const M: usize>(dots: &mut [[__m256i; 2]; M], pairs: [[__m256i; 2]; M]) {
+    for (dots, pairs) in dots.iter_mut().zip(pairs) {
+        for (dot, pair) in dots.iter_mut().zip(pairs) {
+            *dot = _mm256_add_epi32(*dot, _mm256_madd_epi16(pair, _mm256_set1_epi16(1)));
+        }
+    }
 }
 
 /// Lines of codes whose sums of pairs fit in 16 bits.
@@ -179,18 +246,6 @@ const _: () = {
     }
 };
 
-/// Codes times codes of x, added in pairs; of 8 bits, codes less 128.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn multiply(form: Form, w: __m256i, x: __m256i) -> __m256i {
-    if form.is_narrow() {
-        _mm256_maddubs_epi16(w, x)
-    } else {
-        // One side has no sign: it goes over to x, which −128 would not bear.
-        _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w))
-    }
-}
-
 /// As in AVX-512: upper bits of the codes of a part.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -214,20 +269,6 @@ fn joined<const FORM: u8>(lower: [__m256i; 2], upper: [__m256i; 2]) -> [__m256i;
         }
         _mm256_or_si256(lower, _mm256_and_si256(upper[j], _mm256_set1_epi8((most & !15).cast_signed())))
     })
-}
-
-/// Adds products to the sums of the first or second sixteen outputs.
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-fn add(sums: &mut [f32; COLS], half: usize, x: [__m256; 2], y: [__m256; 2]) {
-    let (vectors, _) = sums.as_chunks_mut::<LANES>();
-    for (sum, (x, y)) in vectors[2 * half..2 * half + 2].iter_mut().zip(x.into_iter().zip(y)) {
-        // SAFETY: eight numbers.
-        let old = unsafe { _mm256_loadu_ps(sum.as_ptr()) };
-        let new = _mm256_fmadd_ps(x, y, old);
-        // SAFETY: as above.
-        unsafe { _mm256_storeu_ps(sum.as_mut_ptr(), new) };
-    }
 }
 
 /// What the codes of a part are multiplied by.
@@ -294,10 +335,13 @@ fn eighths(line: &Line, which: usize) -> [__m128i; 2] {
     [0, 1].map(|j| unsafe { _mm_loadl_epi64((&raw const eighths[2 * which + j]).cast()) })
 }
 
-/// The codes of a group of x, for all outputs.
+/// Four codes of x for all outputs.
+///
+/// # Safety
+/// They may be read there.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn four(x: &[i8; BLOCK], group: usize) -> __m256i {
-    let (groups, _) = x.as_chunks::<GROUP>();
-    _mm256_set1_epi32(i32::from_ne_bytes(groups[group].map(i8::cast_unsigned)))
+unsafe fn four(codes: *const i8) -> __m256i {
+    // SAFETY: the caller's word.
+    _mm256_set1_epi32(unsafe { codes.cast::<i32>().read_unaligned() })
 }
