@@ -83,10 +83,10 @@ unsafe fn part_of<const M: usize, const FORM: u8>(
     for (i, sums) in sums.iter_mut().enumerate().filter(|_| !fresh) {
         sums[..cols].copy_from_slice(&c.row_mut(row + i)[..cols]);
     }
-    let loops = Loops::of(form);
+    let loops = Loops::of::<M>(form);
     for (x, lines) in x.blocks::<M>(first).zip(blocks(form, panel)) {
         for half in 0..loops.halves {
-            let x = black_box(x);
+            let x = if loops.known { x } else { black_box(x) };
             for part in 0..loops.parts {
                 let dots = dots::<M, FORM>(lines.1, (half, part), x, loops);
                 let of_part = of_part::<FORM>(lines, part, half);
@@ -118,10 +118,11 @@ unsafe fn part_of<const M: usize, const FORM: u8>(
     }
 }
 
-/// How often loops run, which the compiler is not told: it would move the steps of a row so far apart, and out of the loop
-/// over the halves of a panel, that registers did not suffice.
+/// How often loops run. Of several rows, the compiler is not told: it would move the steps of a row so far apart, and out of
+/// the loop over the halves of a panel, that registers did not suffice. The codes of one row stay in them for both halves.
 #[derive(Clone, Copy)]
 struct Loops {
+    known: bool,
     halves: usize,
     parts: usize,
     /// Lines of a batch.
@@ -130,11 +131,14 @@ struct Loops {
 
 impl Loops {
     #[inline(always)]
-    fn of(form: Form) -> Self {
+    fn of<const M: usize>(form: Form) -> Self {
+        let known = M == 1 && form.is_narrow();
+        let times = |count: usize, known: bool| if known { count } else { black_box(count) };
         Loops {
-            halves: black_box(2),
-            parts: if form.parts() == 1 { 1 } else { black_box(form.parts()) },
-            lines: if fitting(form) == 4 { 4 } else { black_box(batch(form)) },
+            known,
+            halves: times(2, known),
+            parts: times(form.parts(), known || form.parts() == 1),
+            lines: times(batch(form), known || fitting(form) == 4),
         }
     }
 }
