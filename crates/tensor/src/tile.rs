@@ -159,6 +159,8 @@ pub(crate) struct Panels<'a, T, const W: usize> {
     cols: usize,
     /// Elements from what is read to what will be after it, which is called for meanwhile; 0 if that is not known.
     ahead: usize,
+    /// Of pairs of bf16, an exponent that no number but 0 is below of, as it is in the bits; 0 if nobody has looked.
+    least: u32,
 }
 
 impl<'a, T: Copy, const W: usize> Panels<'a, T, W> {
@@ -170,7 +172,7 @@ impl<'a, T: Copy, const W: usize> Panels<'a, T, W> {
     pub(crate) fn lying(matrix: Strided<'a, T>) -> Self {
         assert!(matrix.has_adjacent_columns(), "rows of the right operand lie in one piece");
         let cols = matrix.cols();
-        Panels { first: matrix.window(0, matrix.rows(), 0, W.min(cols)), apart: W, cols, ahead: 0 }
+        Panels { first: matrix.window(0, matrix.rows(), 0, W.min(cols)), apart: W, cols, ahead: 0, least: 0 }
     }
 
     /// `rows` rows of panels that begin at `data`, `apart` elements from one to the next.
@@ -187,7 +189,7 @@ impl<'a, T: Copy, const W: usize> Panels<'a, T, W> {
         let width = cols - cols.saturating_sub(1) / W * W;
         // Checks the last, which ends last; then the first, which is as tall.
         Strided::new(&data[last.min(data.len())..], rows, width, W, 1);
-        Panels { first: Strided::new(data, rows, W.min(cols), W, 1), apart, cols, ahead: 0 }
+        Panels { first: Strided::new(data, rows, W.min(cols), W, 1), apart, cols, ahead: 0, least: 0 }
     }
 
     /// The same, where what lies so many elements behind is read next: products of few rows call for it meanwhile.
@@ -199,6 +201,18 @@ impl<'a, T: Copy, const W: usize> Panels<'a, T, W> {
     #[inline(always)]
     pub(crate) fn ahead(&self) -> usize {
         self.ahead
+    }
+
+    /// The same of pairs of bf16 that have been looked through for their least exponent.
+    #[inline]
+    pub(crate) fn with_least(self, least: u32) -> Self {
+        Panels { least, ..self }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(crate) fn least(&self) -> u32 {
+        self.least
     }
 
     #[inline(always)]

@@ -100,6 +100,8 @@ pub struct Packed<T> {
     rows: usize,
     cols: usize,
     precision: Precision,
+    /// As [`Panel::least_exponent`] gives it.
+    least: u32,
 }
 
 impl<T: Real> Packed<T> {
@@ -117,11 +119,11 @@ impl<T: Real> Packed<T> {
     pub fn new(cx: &mut Context<T>, b: ArrayView2<'_, T>) -> Self {
         let ((rows, cols), precision) = (b.dim(), cx.precision());
         let mut data = Vec::new();
-        match precision {
+        let least = match precision {
             Precision::F32 => pack_whole::<T, Full>(cx, b.into(), &mut data),
             Precision::Bf16 => pack_whole::<T, T::Half>(cx, b.into(), &mut data),
-        }
-        Packed { data: Kept::Own(data), rows, cols, precision }
+        };
+        Packed { data: Kept::Own(data), rows, cols, precision, least }
     }
 
     /// K, the length of a chain.
@@ -155,6 +157,10 @@ impl<T: Real> Packed<T> {
         &self.data
     }
 
+    pub(super) fn least(&self) -> u32 {
+        self.least
+    }
+
     /// Of what precision the products are that it is for.
     pub fn precision(&self) -> Precision {
         self.precision
@@ -179,9 +185,11 @@ fn column<T: Real, P: Panel<T>>(data: &[T], col: usize, to: &mut [T]) {
     }
 }
 
-fn pack_whole<T: Real, P: Panel<T>>(cx: &Context<T>, b: Strided<'_, T>, data: &mut Vec<T>) {
+/// Packs a whole operand, and gives its least exponent.
+fn pack_whole<T: Real, P: Panel<T>>(cx: &Context<T>, b: Strided<'_, T>, data: &mut Vec<T>) -> u32 {
     data.resize(right_len(P::steps(b.rows()), b.cols()), T::ZERO);
     pack_right_by::<T, P>(cx.team(), cx.isa(), b, P::view_mut(data));
+    P::least_exponent(cx.isa(), P::view(data))
 }
 
 /// Packs a right operand, panels shared among the threads.

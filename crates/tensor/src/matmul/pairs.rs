@@ -185,6 +185,23 @@ pub(super) fn turn_pairs(isa: Isa, from: Strided<'_, f32>, out: &mut [Pair]) {
     }
 }
 
+/// An exponent that no number but 0 is below of, for instruction sets whose products must know; 0 for others.
+pub(super) fn least_exponent(isa: Isa, all: &[Pair]) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    if asks_for_exponents(isa) {
+        // SAFETY: an `Isa` of this kind is only made after detecting the features.
+        return unsafe { super::kernel::avx2::pairs::least_of_all(all) };
+    }
+    let _ = (isa, all);
+    0
+}
+
+/// Whether the instruction set multiplies pairs as f32, and does not flush subnormal sums by itself.
+#[cfg(target_arch = "x86_64")]
+fn asks_for_exponents(isa: Isa) -> bool {
+    (Kind::Avx2..Kind::Avx512Bf16).contains(&isa.kind())
+}
+
 /// C = init + A·B for a row of register tiles over pairs. Shapes have been checked.
 pub(super) fn tiles(
     isa: Isa,
@@ -193,18 +210,18 @@ pub(super) fn tiles(
     b: Panels<'_, Pair, COLS>,
     c: &mut Tile<'_, f32>,
 ) {
+    #[cfg(target_arch = "x86_64")]
+    if asks_for_exponents(isa) {
+        // SAFETY: an `Isa` of this kind is only made after detecting the features; the shapes fit, as the caller of this
+        // function has checked, and panels of A are copied so that rows or columns are of adjacent elements.
+        return unsafe { super::kernel::avx2::pairs::tiles(init, a, b, c) };
+    }
     let ahead = b.ahead();
     by_panels(init, a, b, c, |init, a, b, c| {
         #[cfg(target_arch = "x86_64")]
         if isa.kind() == Kind::Avx512Bf16 {
-            // SAFETY: an `Isa` of this kind is only made after detecting the features; the shapes fit, as the caller of
-            // this function has checked.
+            // SAFETY: as above.
             return unsafe { super::kernel::avx512::half::tile(init, a, b, c, ahead) };
-        }
-        #[cfg(target_arch = "x86_64")]
-        if isa.kind() >= Kind::Avx2 {
-            // SAFETY: as above; panels of A are copied so that rows or columns are of adjacent elements.
-            return unsafe { super::kernel::avx2::tile_of_pairs(init, a, b, c, ahead) };
         }
         let _ = (isa, ahead);
         tile(init, a, b, c);

@@ -52,6 +52,11 @@ pub(crate) trait Panel<T: Real>: 'static {
     /// several rows has beyond the last of them becomes 0.
     fn put_rows(isa: Isa, from: Strided<'_, T>, first: usize, out: &mut [Self::Element]);
 
+    /// An exponent that no number but 0 of a packed operand is below of, where products ask for it; 0 where they do not.
+    fn least_exponent(_isa: Isa, _packed: &[Self::Element]) -> u32 {
+        0
+    }
+
     /// What an element holds for step `k` of f32.
     fn number(element: Self::Element, k: usize) -> T;
 
@@ -206,6 +211,10 @@ impl Panel<f32> for Half {
             let len = pairs(from.rows()) * COLS;
             interleave_rows(isa, COLS, from, &mut out[(first + joins) / 2 * COLS..][..len], len);
         }
+    }
+
+    fn least_exponent(isa: Isa, packed: &[Pair]) -> u32 {
+        super::pairs::least_exponent(isa, packed)
     }
 
     fn number(element: Pair, k: usize) -> f32 {

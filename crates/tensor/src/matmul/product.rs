@@ -242,10 +242,10 @@ fn run<T: Real, P: Panel<T>>(
             pack_left_by::<T, P>(runner.team(), isa, a.window(0, m, first, count), left);
         }
         let right = match b {
-            Right::Packed(packed) => Source::Packed(P::view(packed.data()), P::steps(k)),
+            Right::Packed(packed) => Source::Packed(P::view(packed.data()), P::steps(k), packed.least()),
             Right::Lies(b) if plan.right == Packing::Shared => {
                 pack_right_by::<T, P>(runner.team(), isa, b.window(first, count, 0, n), shared);
-                Source::Packed(shared, P::steps(count))
+                Source::Packed(shared, P::steps(count), 0)
             }
             Right::Lies(b) => Source::Lies(b),
         };
@@ -294,8 +294,8 @@ impl<T: Real, P: Panel<T>> Product<'_, T, P> {
 #[derive(Clone, Copy, Debug)]
 enum Source<'a, T, E> {
     Lies(Strided<'a, T>),
-    /// In panels of so many steps.
-    Packed(&'a [E], usize),
+    /// In panels of so many steps, with their least exponent.
+    Packed(&'a [E], usize, u32),
 }
 
 /// A product that tasks are taken from.
@@ -339,12 +339,13 @@ impl<T: Real, P: Panel<T>> Product<'_, T, P> {
             if let (Source::Lies(b), Packing::Own) = (right, self.plan.right) {
                 let block = &mut block[..right_len(steps, cols)];
                 P::pack_right(self.isa, b.window(k0, depth, first_col, cols), block);
-                (right, right_at) = (Source::Packed(block, steps), (0, 0));
+                (right, right_at) = (Source::Packed(block, steps, 0), (0, 0));
             }
             let b = match right {
                 Source::Lies(b) => P::lies(b.window(k0, depth, first_col, cols)).map(Panels::lying),
-                Source::Packed(data, k) => {
-                    Some(right_panels(data, k, right_at.0 / COLS, (right_at.1, steps), cols))
+                Source::Packed(data, k, least) => {
+                    let panels = right_panels(data, k, right_at.0 / COLS, (right_at.1, steps), cols);
+                    Some(panels.with_least(least))
                 }
             };
             let b = b.expect("what cannot be read where it lies has been packed");

@@ -1,10 +1,8 @@
 //! The register tiles in AVX2: 6 rows by two vectors, or 3 by four, are 12 accumulators, which leaves room for vectors of
 //! B and one of A in the 16 registers. So a tile of 12 by 32 is made of up to four. Over pairs of bf16, whose halves take
 //! registers too, it is 4 rows by two vectors, or 2 by four.
-//!
-//! The chain over pairs of bf16 has subnormal numbers flushed, operands and results, which AVX2 does not do by itself. But
-//! most chains never meet one: where all factors and the start are large enough, sums are 0 or normal. So the numbers are
-//! looked through first, and only where a subnormal sum cannot be ruled out each sum is flushed.
+
+pub(in super::super) mod pairs;
 
 use core::arch::x86_64::*;
 
@@ -209,78 +207,4 @@ mod half_flushed {
         part: |pass, pairs| half_of(pass, pairs),
         step: |sum, left, right| flush(_mm256_fmadd_ps(left, right, flush(sum))),
     }
-}
-
-/// C = init + A·B over pairs of bf16.
-///
-/// # Safety
-/// As [`tile`]; besides, the elements of A's rows or those of its columns are adjacent.
-pub(in super::super) unsafe fn tile_of_pairs(
-    init: Init<'_, f32>,
-    a: Strided<'_, Pair>,
-    b: Strided<'_, Pair>,
-    c: &mut Tile<'_, f32>,
-    ahead: usize,
-) {
-    // SAFETY: the processor has AVX2, by the caller's word.
-    let normal = unsafe { stays_normal(init, a, b, c) };
-    by_parts((2, 4), init, a, b, c, |init, a, b, c| {
-        if normal {
-            // SAFETY: the caller's word; parts are of the shapes listed.
-            unsafe { half::tile(init, a, b, c, ahead) }
-        } else {
-            // SAFETY: as above.
-            unsafe { half_flushed::tile(init, a, b, c, ahead) }
-        }
-    });
-}
-
-/// Whether all sums of all chains are 0 or normal for sure.
-///
-/// They are if all numbers that are added are multiples of 2⁻¹²⁶, for then sums are, rounded or not. A number of bf16 of
-/// exponent e is a multiple of 2^(e − 7), and so a product is one of 2^(e + f − 14), where e and f are the least exponents
-/// of factors that are not 0. A start of exponent g is one of 2^(g − 23).
-#[target_feature(enable = "avx2")]
-fn stays_normal(
-    init: Init<'_, f32>,
-    a: Strided<'_, Pair>,
-    b: Strided<'_, Pair>,
-    c: &mut Tile<'_, f32>,
-) -> bool {
-    /// The exponent 0 in the bits.
-    const BIAS: u32 = 127;
-    // Bits without the sign, twice over: no number but 0 is less than 2⁻¹⁰³.
-    let large = |row: &[f32]| {
-        let least = row.iter().fold(u32::MAX, |least, x| least.min((x.to_bits() << 1).wrapping_sub(1)));
-        least >= ((BIAS - 103) << 24) - 1
-    };
-    let starts = match init {
-        Init::Zero => true,
-        Init::Bias(bias) => large(&bias[..c.cols()]),
-        Init::Accumulate => (0..c.rows()).all(|row| large(c.row(row))),
-    };
-    let a = if a.has_adjacent_columns() { a } else { a.turned() };
-    starts && least_exponent(a) + least_exponent(b) + 126 >= 2 * BIAS + 14
-}
-
-/// The least exponent, as it is in the bits, of the numbers that are not 0; more than any if all are.
-#[target_feature(enable = "avx2")]
-fn least_exponent(pairs: Strided<'_, Pair>) -> u32 {
-    let ones = _mm256_set1_epi16(-1);
-    let mut least = ones;
-    for row in 0..pairs.rows() {
-        for eight in pairs.row(row).chunks(LANES) {
-            let from = eight.as_ptr().cast::<f32>();
-            let mask = first(eight.len());
-            // SAFETY: pairs are as large as f32, and the lanes beyond these are masked.
-            let bits = _mm256_castps_si256(unsafe { load_part(mask, from) });
-            // Twice, so without the sign, and 0 last.
-            let twice = _mm256_add_epi16(bits, bits);
-            least = _mm256_min_epu16(least, _mm256_add_epi16(twice, ones));
-        }
-    }
-    let mut lanes = [0_u16; 2 * LANES];
-    // SAFETY: as many bytes.
-    unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), least) };
-    (u32::from(lanes.into_iter().fold(u16::MAX, u16::min)) + 1) >> 8
 }

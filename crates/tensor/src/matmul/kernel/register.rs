@@ -105,7 +105,7 @@ macro_rules! register_tile {
                         // Read again, not kept: there are no registers for it.
                         (at, vectors) = (forget_offset(at), forget(vectors));
                     }
-                    if M <= $few && $pass == 0 {
+                    if M <= $few && $pass == 0 && ahead > 0 {
                         (0..N).for_each(|j| call_for(vectors.wrapping_add(j * LANES + ahead)));
                     }
                     let left = |i: usize| {
