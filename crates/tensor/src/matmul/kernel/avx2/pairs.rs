@@ -45,13 +45,12 @@ pub(in super::super::super) unsafe fn tiles(
             b: b.rows_from(first, count),
         };
         let mut c = c.window(0, rows, 0, cols).with_late(late);
-        // SAFETY: the caller's word; windows of the same shapes.
-        unsafe {
-            match &mut room {
-                Some(room) => chunk.written_out(&mut c, room),
-                None => chunk.by_pairs(&mut c),
-            }
-        };
+        match &mut room {
+            // SAFETY: the caller's word; windows of the same shapes.
+            Some(room) => unsafe { chunk.written_out(&mut c, room) },
+            // SAFETY: as above.
+            None => unsafe { chunk.by_pairs(&mut c) },
+        }
     }
 }
 
@@ -190,10 +189,11 @@ fn write_rows<const LOOK: bool>(pairs: Strided<'_, Pair>, out: &mut [f32], apart
             if LOOK {
                 least.add(pairs);
             }
-            // SAFETY: eight numbers.
-            unsafe { store(later.as_mut_ptr(), half_of(0, pairs)) };
-            // SAFETY: as above.
-            unsafe { store(earlier.as_mut_ptr(), half_of(1, pairs)) };
+            for (pass, to) in [later, earlier].into_iter().enumerate() {
+                let half = half_of(pass, pairs);
+                // SAFETY: eight numbers.
+                unsafe { store(to.as_mut_ptr(), half) };
+            }
         }
         if !rest.is_empty() {
             let mask = first(rest.len());
@@ -203,9 +203,9 @@ fn write_rows<const LOOK: bool>(pairs: Strided<'_, Pair>, out: &mut [f32], apart
                 least.add(pairs);
             }
             for (pass, to) in [later, earlier].into_iter().enumerate() {
-                let to = &mut to[whole.len() * LANES..][..rest.len()];
+                let (to, half) = (&mut to[whole.len() * LANES..][..rest.len()], half_of(pass, pairs));
                 // SAFETY: as many numbers; the lanes beyond are masked.
-                unsafe { store_part(to.as_mut_ptr(), mask, half_of(pass, pairs)) };
+                unsafe { store_part(to.as_mut_ptr(), mask, half) };
             }
         }
     }
@@ -257,8 +257,9 @@ fn least_exponent(pairs: Strided<'_, Pair>) -> u32 {
             least.add(unsafe { load(eight.as_ptr().cast()) });
         }
         if !rest.is_empty() {
+            let mask = first(rest.len());
             // SAFETY: the lanes beyond these are masked.
-            least.add(unsafe { load_part(first(rest.len()), rest.as_ptr().cast()) });
+            least.add(unsafe { load_part(mask, rest.as_ptr().cast()) });
         }
     }
     least.exponent()
