@@ -125,6 +125,11 @@ impl Kernel for f32 {
             // SAFETY: as above.
             return unsafe { row::across_avx512(a, b, sums) };
         }
+        #[cfg(target_arch = "x86_64")]
+        if isa.kind() >= crate::isa::Kind::Avx2 {
+            // SAFETY: as above.
+            return unsafe { row::across_avx2(a, b, sums) };
+        }
         row::across_plainly(isa, a, b, sums);
     }
 

@@ -9,7 +9,7 @@ use ndarray::ArrayViewMut2;
 
 use super::product::{Epilogue, Init};
 #[cfg(target_arch = "x86_64")]
-use super::turn::turn_memory;
+use super::turn::{turn_eight_in_memory, turn_memory};
 use crate::isa::dispatch;
 use crate::tile::{Beside, Grid, Strided};
 use crate::{Context, Real};
@@ -158,6 +158,49 @@ pub(super) unsafe fn across_avx512(a: Strided<'_, f32>, b: Strided<'_, f32>, sum
         }
         // SAFETY: as many sums as lanes.
         unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), acc) };
+        across_from(steps, a, b.window(first, BLOCK, 0, k), sums);
+    }
+    across_from(0, a, b.window(whole, b.rows() - whole, 0, k), &mut sums[whole..]);
+}
+
+/// [`across_plainly`] in AVX2, over rows of adjacent elements.
+///
+/// # Safety
+/// The processor has AVX2 and FMA. A is one row of as many elements as B has columns, and B has as many rows as there are
+/// sums.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn across_avx2(a: Strided<'_, f32>, b: Strided<'_, f32>, sums: &mut [f32]) {
+    use core::arch::x86_64::*;
+
+    const LANES: usize = 8;
+    let k = b.cols();
+    let (whole, steps) = (sums.len() - sums.len() % BLOCK, k - k % LANES);
+    for (first, sums) in (0..whole).step_by(BLOCK).zip(sums.chunks_exact_mut(BLOCK)) {
+        let row = |r: usize| b.start().wrapping_offset((first + r).cast_signed() * b.row_step());
+        let (vectors, _) = sums.as_chunks_mut::<LANES>();
+        // SAFETY: eight sums each. Two chains, of which one goes on while the other waits for its sum.
+        let mut acc = [0, 1].map(|j| unsafe { _mm256_loadu_ps(vectors[j].as_ptr()) });
+        for k0 in (0..steps).step_by(LANES) {
+            for r in (BLOCK..2 * BLOCK).filter(|_| k0 % BLOCK == 0) {
+                // The same line of the next rows: these are more streams than the processor follows by itself.
+                _mm_prefetch::<_MM_HINT_T1>(row(r).wrapping_add(k0).cast());
+            }
+            // SAFETY: eight rows of eight elements each are inside, by the caller's word.
+            let v = [0, 1]
+                .map(|j| unsafe { turn_eight_in_memory(row(j * LANES).wrapping_add(k0), b.row_step()) });
+            for step in 0..LANES {
+                // SAFETY: A has as many elements, by the caller's word.
+                let left = _mm256_set1_ps(unsafe { a.read(0, k0 + step) });
+                for (acc, v) in acc.iter_mut().zip(v) {
+                    *acc = _mm256_fmadd_ps(left, v[step], *acc);
+                }
+            }
+        }
+        for (vector, acc) in vectors.iter_mut().zip(acc) {
+            // SAFETY: eight sums.
+            unsafe { _mm256_storeu_ps(vector.as_mut_ptr(), acc) };
+        }
         across_from(steps, a, b.window(first, BLOCK, 0, k), sums);
     }
     across_from(0, a, b.window(whole, b.rows() - whole, 0, k), &mut sums[whole..]);

@@ -207,13 +207,19 @@ pub(super) unsafe fn turn_avx2(from: Strided<'_, f32>, out: &mut [f32], stride: 
         let height = SMALL.min(rows - r0);
         for k0 in (0..cols).step_by(SMALL) {
             let width = SMALL.min(cols - k0);
-            let mut v = [_mm256_setzero_ps(); SMALL];
-            for (r, v) in v.iter_mut().enumerate().take(height) {
-                let at = start.wrapping_offset((r0 + r).cast_signed() * from.row_step()).wrapping_add(k0);
-                // SAFETY: row r0 + r of `from`; lanes beyond its columns are masked.
-                *v = unsafe { _mm256_maskload_ps(at, first(width)) };
-            }
-            let v = turn_eight(v);
+            let at =
+                |r: usize| start.wrapping_offset((r0 + r).cast_signed() * from.row_step()).wrapping_add(k0);
+            let v = if (height, width) == (SMALL, SMALL) {
+                // SAFETY: a whole block of `from`.
+                unsafe { turn_eight_in_memory(at(0), from.row_step()) }
+            } else {
+                let mut v = [_mm256_setzero_ps(); SMALL];
+                for (r, v) in v.iter_mut().enumerate().take(height) {
+                    // SAFETY: row r0 + r of `from`; lanes beyond its columns are masked.
+                    *v = unsafe { _mm256_maskload_ps(at(r), first(width)) };
+                }
+                turn_eight(v)
+            };
             for (k, v) in v.into_iter().enumerate().take(width) {
                 let at = out.wrapping_add((k0 + k) * stride + r0);
                 if height == SMALL {
@@ -252,6 +258,41 @@ fn turn_eight(v: [core::arch::x86_64::__m256; SMALL]) -> [core::arch::x86_64::__
     for c in 0..4 {
         turned[c] = _mm256_permute2f128_ps::<0x20>(quads[c], quads[4 + c]);
         turned[4 + c] = _mm256_permute2f128_ps::<0x31>(quads[c], quads[4 + c]);
+    }
+    turned
+}
+
+/// Eight rows of eight elements, turned: half of the work is done by loading halves of rows to where they belong.
+///
+/// # Safety
+/// The processor has AVX2. Eight elements may be read from `start` on, and so in the next seven rows.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) unsafe fn turn_eight_in_memory(
+    start: *const f32,
+    row_step: isize,
+) -> [core::arch::x86_64::__m256; SMALL] {
+    use core::arch::x86_64::*;
+
+    let row = |r: usize| start.wrapping_offset(r.cast_signed() * row_step);
+    let mut turned = [_mm256_setzero_ps(); SMALL];
+    for (half, turned) in turned.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+        // Four elements of rows r and r + 4.
+        let v: [__m256; 4] = std::array::from_fn(|r| {
+            // SAFETY: four of the eight elements of a row, by the caller's word.
+            let four = |r: usize| unsafe { _mm_loadu_ps(row(r).wrapping_add(4 * half)) };
+            _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(four(r)), four(r + 4))
+        });
+        let double = |x: __m256| _mm256_castps_pd(x);
+        let (a, b) = (double(_mm256_unpacklo_ps(v[0], v[1])), double(_mm256_unpacklo_ps(v[2], v[3])));
+        let (c, d) = (double(_mm256_unpackhi_ps(v[0], v[1])), double(_mm256_unpackhi_ps(v[2], v[3])));
+        *turned = [
+            _mm256_castpd_ps(_mm256_unpacklo_pd(a, b)),
+            _mm256_castpd_ps(_mm256_unpackhi_pd(a, b)),
+            _mm256_castpd_ps(_mm256_unpacklo_pd(c, d)),
+            _mm256_castpd_ps(_mm256_unpackhi_pd(c, d)),
+        ];
     }
     turned
 }
