@@ -5,6 +5,7 @@
 use core::arch::x86_64::*;
 use std::hint::black_box;
 
+use super::kernel::ROWS_OF_AVX2 as ROWS;
 use super::layout::{GROUPS, Line, blocks};
 use super::rounding::Rounded;
 use super::rows::Rows;
@@ -13,13 +14,11 @@ use crate::tile::Tile;
 
 /// Outputs of a vector.
 const LANES: usize = 8;
-/// Most rows whose sums of a line of codes stay in registers.
-const ROWS: usize = 4;
 
 /// As [`super::kernel::tile`].
 ///
 /// # Safety
-/// The processor has AVX2, FMA and F16C.
+/// The processor has AVX2, FMA and F16C. C has 1 to 4 rows and up to 32 columns.
 pub(super) unsafe fn tile(
     form: Form,
     panel: &[Line],
@@ -49,39 +48,31 @@ unsafe fn by_rows<const FORM: u8>(
     fresh: bool,
     c: &mut Tile<'_, f32>,
 ) {
-    let rows = c.rows();
-    // Parts of one size, about: a row alone takes as long to unpack codes for as four.
-    let height = rows.div_ceil(rows.div_ceil(ROWS));
-    for row in (0..rows).step_by(height) {
-        let tile = match height.min(rows - row) {
-            1 => part_of::<1, FORM>,
-            2 => part_of::<2, FORM>,
-            3 => part_of::<3, FORM>,
-            _ => part_of::<ROWS, FORM>,
-        };
-        // SAFETY: the caller's word.
-        unsafe { tile(panel, x, (first, row), fresh, c) };
-    }
+    let tile = match c.rows() {
+        1 => rows::<1, FORM>,
+        2 => rows::<2, FORM>,
+        3 => rows::<3, FORM>,
+        _ => rows::<ROWS, FORM>,
+    };
+    // SAFETY: the caller's word, and chosen by the rows of C.
+    unsafe { tile(panel, x, first, fresh, c) };
 }
 
-/// Rows `row..row + M` of C, of rows `first + row..` of x.
-///
 /// # Safety
-/// As [`tile`].
+/// As [`tile`], with M rows.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn part_of<const M: usize, const FORM: u8>(
+unsafe fn rows<const M: usize, const FORM: u8>(
     panel: &[Line],
     x: Rows<'_>,
-    (first, row): (usize, usize),
+    first: usize,
     fresh: bool,
     c: &mut Tile<'_, f32>,
 ) {
     let form = const { Form::numbered(FORM) };
-    let first = first + row;
     let cols = c.cols();
     let mut sums = [[0.0_f32; COLS]; M];
     for (i, sums) in sums.iter_mut().enumerate().filter(|_| !fresh) {
-        sums[..cols].copy_from_slice(&c.row_mut(row + i)[..cols]);
+        sums[..cols].copy_from_slice(&c.row_mut(i)[..cols]);
     }
     let loops = Loops::of::<M>(form);
     for (x, lines) in x.blocks::<M>(first).zip(blocks(form, panel)) {
@@ -114,7 +105,7 @@ unsafe fn part_of<const M: usize, const FORM: u8>(
         }
     }
     for (i, sums) in sums.iter().enumerate() {
-        c.row_mut(row + i).copy_from_slice(&sums[..cols]);
+        c.row_mut(i).copy_from_slice(&sums[..cols]);
     }
 }
 

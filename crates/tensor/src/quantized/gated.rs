@@ -25,7 +25,7 @@ pub(crate) fn gated(
 ) {
     const { assert!(BLOCK == COLS, "a panel of outputs is a block of the rows of the next product") };
     let (m, f) = (x.rows(), down.inputs());
-    let [of_x, of_h] = [Shape::new(m, x.cols()), Shape::new(m, f)];
+    let [of_x, of_h] = [x.cols(), f].map(|k| Shape::new(cx.isa(), m, k));
     let tall = tall(of_h).min(m);
     let tile = tall * COLS;
     let ([x_words, h_words], mut runner) = cx.split([of_x.words(), of_h.words()], (3 * tile).max(x.cols()));

@@ -8,14 +8,24 @@ use super::layout::{self, GROUPS, Line};
 use super::rows::Rows;
 use super::{COLS, Form, GROUP, Quantized};
 use crate::isa::Isa;
-#[cfg(target_arch = "x86_64")]
 use crate::isa::Kind;
 use crate::tile::Tile;
 
-/// Most rows of a tile.
+/// Most rows of any tile.
 pub(super) const ROWS: usize = 6;
 
-/// Adds to C, of up to 6 rows and 32 columns, the products of rows `first..` of x with panel `panel` of the weights, or sets
+/// The same of AVX2, which has half the registers, of half the size.
+pub(super) const ROWS_OF_AVX2: usize = 4;
+
+/// Most rows of a tile: as many as registers suffice for.
+pub(super) fn most_rows(isa: Isa) -> usize {
+    match isa.kind() {
+        Kind::Avx2 | Kind::Avx512 => ROWS_OF_AVX2,
+        _ => ROWS,
+    }
+}
+
+/// Adds to C, of up to [`most_rows`] and 32 columns, the products of rows `first..` of x with panel `panel` of the weights, or sets
 /// C to them if it is `fresh`; and calls for the next panel meanwhile, if `ahead`.
 ///
 /// # Panics
@@ -32,7 +42,7 @@ pub(super) fn tile(
 ) {
     let lines = w.panel(panel);
     assert!(
-        (1..=ROWS).contains(&c.rows()) && (1..=COLS).contains(&c.cols()),
+        (1..=most_rows(isa)).contains(&c.rows()) && (1..=COLS).contains(&c.cols()),
         "a tile {}x{}",
         c.rows(),
         c.cols()

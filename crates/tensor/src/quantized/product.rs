@@ -29,7 +29,7 @@ pub(crate) fn multiply(
     beside: Option<ArrayViewMut2<'_, f32>>,
     then: &impl Epilogue<f32>,
 ) {
-    let shape = Shape::new(x.rows(), x.cols());
+    let shape = Shape::new(cx.isa(), x.rows(), x.cols());
     let ([words], mut runner) = cx.split([shape.words()], norm.map_or(0, |_| x.cols()));
     let x = match norm {
         Some(norm) => shape.round_normed(&mut runner, w.form, x, norm, words),

@@ -4,7 +4,7 @@
 use ndarray::ArrayViewMut2;
 use selvedge_sync::chunks;
 
-use super::kernel::ROWS;
+use super::kernel::most_rows;
 use super::rounding::{Rounded, round};
 use super::{BLOCK, Form};
 use crate::Isa;
@@ -28,8 +28,9 @@ const WORDS: usize = size_of::<Rounded>() / size_of::<f32>();
 
 impl Shape {
     /// Of rows of K numbers. Groups are of one size, and of an even number, if that does, for two threads.
-    pub(super) fn new(rows: usize, k: usize) -> Self {
-        let groups = if rows <= ROWS { 1 } else { rows.div_ceil(ROWS).next_multiple_of(2) };
+    pub(super) fn new(isa: Isa, rows: usize, k: usize) -> Self {
+        let most = most_rows(isa);
+        let groups = if rows <= most { 1 } else { rows.div_ceil(most).next_multiple_of(2) };
         let height = rows.div_ceil(groups).max(1);
         Shape { rows, blocks: k.div_ceil(BLOCK), height, groups: rows.div_ceil(height) }
     }
