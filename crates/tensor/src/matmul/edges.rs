@@ -8,7 +8,7 @@ use super::pairs::chain_of_pairs;
 use super::panel::{Full, block};
 use crate::testing::random;
 use crate::tile::{Panels, Tile};
-use crate::{Context, Init, Isa, Precision, product};
+use crate::{Context, Init, Isa, Operand, Packed, Precision, product};
 
 /// What `fill` writes into the middle of a larger matrix; the rest of it must stay.
 fn inside(old: &Array2<f32>, fill: impl FnOnce(&mut Array2<f32>)) -> Array2<f32> {
@@ -153,6 +153,41 @@ fn pairs_near_the_subnormal_numbers_are_flushed_as_the_chain_says() {
         }
     }
     assert!(flushed > 40, "only {flushed} cases differ from chains that flush nothing");
+}
+
+/// Steps beyond what is looked through, or written out, at once; only the later ones are of numbers so small that sums must be
+/// flushed.
+#[test]
+fn deep_chains_of_pairs_are_the_same_whichever_part_of_them_may_be_subnormal() {
+    let (k, n) = (801, COLS + 5);
+    let small = |at: usize, x: f32| if at < 600 { x } else { x * 2.0_f32.powi(-62) };
+    let mut b = random::<f32>(2, (k, n));
+    b.indexed_iter_mut().for_each(|((step, _), x)| *x = small(step, *x));
+    for m in [1, 4, 5, ROWS + 1] {
+        let mut a = random::<f32>(1, (m, k));
+        a.indexed_iter_mut().for_each(|((_, step), x)| *x = small(step, *x));
+        let old = random::<f32>(3, (m, n)).mapv(|x| x * 2.0_f32.powi(-110));
+        // The large numbers of the first steps would hide what becomes of the small ones.
+        for first in [0, 590] {
+            let (a, b) = (a.slice(s![.., first..]), b.slice(s![first.., ..]));
+            let (a_turned, b_turned) =
+                (a.t().as_standard_layout().into_owned(), b.t().as_standard_layout().into_owned());
+            for init in [Init::Zero, Init::Accumulate] {
+                let want = bits(&chains(init, a, b, old.view(), chain_of_pairs));
+                for isa in Isa::available() {
+                    let mut cx = Context::new(Team::solo(), isa).with_precision(Precision::Bf16);
+                    let packed = Packed::new(&mut cx, b);
+                    let operands = [Operand::View(b), Operand::View(b_turned.t()), Operand::Packed(&packed)];
+                    for (left, right) in [a, a_turned.t()].into_iter().flat_map(|a| operands.map(|b| (a, b)))
+                    {
+                        let mut got = old.clone();
+                        product(&mut cx, got.view_mut(), init, left, right);
+                        assert_eq!(bits(&got), want, "{isa}: {m} rows, from step {first} on, {init:?}");
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// The nearest bf16, the even one of two, of a normal number.
