@@ -25,8 +25,8 @@ pub(super) fn most_rows(isa: Isa) -> usize {
     }
 }
 
-/// Adds to C, of up to [`most_rows`] and 32 columns, the products of rows `first..` of x with panel `panel` of the weights, or sets
-/// C to them if it is `fresh`; and calls for the next panel meanwhile, if `ahead`.
+/// Adds to C, of up to [`most_rows`] and 32 columns, the products of rows `first..` of x with panel `panel` of the weights,
+/// or sets C to them if it is `fresh`; and calls for the next panel meanwhile, if `ahead`.
 ///
 /// # Panics
 /// On shapes that do not fit.

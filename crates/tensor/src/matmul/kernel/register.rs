@@ -4,10 +4,10 @@
 ///
 /// Beside it must be the vector's operations: `LANES`, `Vector`, `Mask`, `first`, `zero`, `splat`, `load`, `load_part`,
 /// `store`, `store_late` and `store_part`. The shapes list the numbers of vectors a row that tiles of so many rows come
-/// with. Tiles of a `few` rows compute with a line of B for so short a time that memory is waited for, unless what is read next
-/// is called for meanwhile; called for all at once it would be waited for there. Rows of A are found by `pointers` of
-/// their own where registers suffice, which spares additions. A step of k is as many passes as told; a pass adds to the vector `sum` the products of what `part` makes of an
-/// element of A, in all lanes of `left`, and of a vector of B, `right`.
+/// with. Tiles of a `few` rows compute with a line of B for so short a time that memory is waited for, unless what is read
+/// next is called for meanwhile; called for all at once it would be waited for there. Rows of A are found by `pointers` of
+/// their own where registers suffice, which spares additions. A step of k is as many passes as told; a pass adds to the
+/// vector `sum` the products of what `part` makes of an element of A, in all lanes of `left`, and of a vector of B, `right`.
 macro_rules! register_tile {
     (
         $element:ty, $features:literal, { $($m:literal: [$($n:literal)*],)* }, few: $few:literal,
