@@ -49,18 +49,14 @@ impl Peak {
             Dtype::F32 | Dtype::Bf16
                 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") =>
             {
-                // SAFETY: both features have just been detected.
-                return Some(Self {
-                    run: |turns| unsafe { multiply_adds_of_8(turns) },
-                    operations: SUMS * 16,
-                });
+                // SAFETY: the features have just been detected.
+                let run = |turns| unsafe { multiply_adds_of_8(turns) };
+                return Some(Self { run, operations: SUMS * 16 });
             }
             _ if dtype.form().is_some() && is_x86_feature_detected!("avx2") => {
                 // SAFETY: the feature has just been detected.
-                return Some(Self {
-                    run: |turns| unsafe { byte_products_of_8(turns) },
-                    operations: SUMS * 64,
-                });
+                let run = |turns| unsafe { byte_products_of_8(turns) };
+                return Some(Self { run, operations: SUMS * 64 });
             }
             _ => {}
         }

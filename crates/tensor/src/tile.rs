@@ -209,7 +209,6 @@ impl<'a, T: Copy, const W: usize> Panels<'a, T, W> {
         Panels { least, ..self }
     }
 
-    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(crate) fn least(&self) -> u32 {
         self.least

@@ -216,14 +216,14 @@ pub(super) fn tiles(
         // function has checked, and panels of A are copied so that rows or columns are of adjacent elements.
         return unsafe { super::kernel::avx2::pairs::tiles(init, a, b, c) };
     }
-    let ahead = b.ahead();
+    let (ahead, least) = (b.ahead(), b.least());
     by_panels(init, a, b, c, |init, a, b, c| {
         #[cfg(target_arch = "x86_64")]
         if isa.kind() == Kind::Avx512Bf16 {
             // SAFETY: as above.
             return unsafe { super::kernel::avx512::half::tile(init, a, b, c, ahead) };
         }
-        let _ = (isa, ahead);
+        let _ = (isa, ahead, least);
         tile(init, a, b, c);
     });
 }
