@@ -294,7 +294,7 @@ impl<T: Real, P: Panel<T>> Product<'_, T, P> {
 #[derive(Clone, Copy, Debug)]
 enum Source<'a, T, E> {
     Lies(Strided<'a, T>),
-    /// In panels of so many steps, with their least exponent.
+    /// In panels of so many steps, with their least exponent, or 0 if nobody has looked.
     Packed(&'a [E], usize, u32),
 }
 
