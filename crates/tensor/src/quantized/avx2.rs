@@ -10,6 +10,7 @@ use super::layout::{GROUPS, Line, blocks};
 use super::rounding::Rounded;
 use super::rows::Rows;
 use super::{COLS, Form, GROUP};
+use crate::hints::call_for;
 use crate::tile::Tile;
 
 /// Outputs of a vector.
@@ -25,6 +26,7 @@ pub(super) unsafe fn tile(
     x: Rows<'_>,
     first: usize,
     fresh: bool,
+    ahead: Option<usize>,
     c: &mut Tile<'_, f32>,
 ) {
     let tile = match form {
@@ -38,7 +40,7 @@ pub(super) unsafe fn tile(
         Form::Q6_K => by_rows::<{ Form::Q6_K as u8 }>,
     };
     // SAFETY: the caller's word.
-    unsafe { tile(panel, x, first, fresh, c) };
+    unsafe { tile(panel, x, first, fresh, ahead, c) };
 }
 
 unsafe fn by_rows<const FORM: u8>(
@@ -46,6 +48,7 @@ unsafe fn by_rows<const FORM: u8>(
     x: Rows<'_>,
     first: usize,
     fresh: bool,
+    ahead: Option<usize>,
     c: &mut Tile<'_, f32>,
 ) {
     let tile = match c.rows() {
@@ -55,7 +58,7 @@ unsafe fn by_rows<const FORM: u8>(
         _ => rows::<ROWS, FORM>,
     };
     // SAFETY: the caller's word, and chosen by the rows of C.
-    unsafe { tile(panel, x, first, fresh, c) };
+    unsafe { tile(panel, x, first, fresh, ahead, c) };
 }
 
 /// # Safety
@@ -66,6 +69,7 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     x: Rows<'_>,
     first: usize,
     fresh: bool,
+    ahead: Option<usize>,
     c: &mut Tile<'_, f32>,
 ) {
     let form = const { Form::numbered(FORM) };
@@ -76,6 +80,11 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     }
     let loops = Loops::of::<M>(form);
     for (x, lines) in x.blocks::<M>(first).zip(blocks(form, panel)) {
+        if let Some(ahead) = ahead {
+            for line in lines.1 {
+                call_for((&raw const *line).wrapping_add(ahead));
+            }
+        }
         for half in 0..loops.halves {
             let x = if loops.known { x } else { black_box(x) };
             for part in 0..loops.parts {

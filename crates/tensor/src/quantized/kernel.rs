@@ -26,7 +26,7 @@ pub(super) fn most_rows(isa: Isa) -> usize {
 }
 
 /// Adds to C, of up to [`most_rows`] and 32 columns, the products of rows `first..` of x with panel `panel` of the weights,
-/// or sets C to them if it is `fresh`; and calls for the next panel meanwhile, if `ahead`.
+/// or sets C to them if it is `fresh`; and calls meanwhile for what lies so many lines `ahead`.
 ///
 /// # Panics
 /// On shapes that do not fit.
@@ -37,7 +37,7 @@ pub(super) fn tile(
     x: Rows<'_>,
     first: usize,
     fresh: bool,
-    ahead: bool,
+    ahead: Option<usize>,
     c: &mut Tile<'_, f32>,
 ) {
     let lines = w.panel(panel);
@@ -55,7 +55,7 @@ pub(super) fn tile(
     #[cfg(target_arch = "x86_64")]
     if isa.kind() >= Kind::Avx2 {
         // SAFETY: as above.
-        return unsafe { super::avx2::tile(w.form, lines, x, first, fresh, c) };
+        return unsafe { super::avx2::tile(w.form, lines, x, first, fresh, ahead, c) };
     }
     let add_row = match w.form {
         Form::Q8_0 => add_row::<{ Form::Q8_0 as u8 }>,

@@ -7,6 +7,7 @@ use super::rows::{Rows, Shape};
 use super::{COLS, Quantized};
 use crate::Context;
 use crate::context::Runner;
+use crate::isa::Kind;
 use crate::matmul::{Epilogue, Init};
 use crate::rmsnorm::Norm;
 use crate::tile::{Beside, Grid, Strided, Tile};
@@ -84,7 +85,10 @@ pub(super) fn add_panel(
     let (rows, height, cols) = (c.rows(), x.shape().height(), c.cols());
     for row in (0..rows).step_by(height) {
         // The first rows that pass over a panel wait for it; those after them have time to call for the next.
-        let ahead = row == height;
+        let ahead = match row {
+            0 if rows <= height => near(isa),
+            _ => (row == height).then(|| w.panel(panel).len()),
+        };
         tile(
             isa,
             w,
@@ -96,6 +100,12 @@ pub(super) fn add_panel(
             &mut c.window(row, height.min(rows - row), 0, cols),
         );
     }
+}
+
+/// Lines from what is read to what is called for, where weights are read once. A processor without AVX-512 was a quarter
+/// faster for it in 4 bits, one with it slower.
+fn near(isa: crate::Isa) -> Option<usize> {
+    (isa.kind() == Kind::Avx2).then_some(32)
 }
 
 /// Rows of a task: whole groups.

@@ -7,6 +7,7 @@ use std::hint::black_box;
 use super::layout::{GROUPS, Line, blocks};
 use super::rows::Rows;
 use super::{COLS, Form, GROUP};
+use crate::hints::call_for;
 use crate::tile::Tile;
 
 /// Outputs of a vector.
@@ -22,7 +23,7 @@ pub(super) unsafe fn tile(
     x: Rows<'_>,
     first: usize,
     fresh: bool,
-    ahead: bool,
+    ahead: Option<usize>,
     c: &mut Tile<'_, f32>,
 ) {
     let tile = match form {
@@ -44,7 +45,7 @@ unsafe fn by_rows<const FORM: u8>(
     x: Rows<'_>,
     first: usize,
     fresh: bool,
-    ahead: bool,
+    ahead: Option<usize>,
     c: &mut Tile<'_, f32>,
 ) {
     let tile = match c.rows() {
@@ -67,7 +68,7 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     x: Rows<'_>,
     first: usize,
     fresh: bool,
-    ahead: bool,
+    ahead: Option<usize>,
     c: &mut Tile<'_, f32>,
 ) {
     let form = const { Form::numbered(FORM) };
@@ -85,10 +86,9 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     // apart that registers did not suffice.
     let steps = black_box(if form.is_narrow() { GROUPS } else { 2 * GROUPS });
     for (x, lines) in x.blocks::<M>(first).zip(blocks(form, panel)) {
-        if ahead {
+        if let Some(ahead) = ahead {
             for line in lines.1 {
-                // The same line of the next panel; a hint may name any address.
-                _mm_prefetch::<_MM_HINT_T1>((&raw const *line).wrapping_add(panel.len()).cast());
+                call_for((&raw const *line).wrapping_add(ahead));
             }
         }
         for part in 0..form.parts() {
