@@ -188,7 +188,7 @@ pub(super) fn turn_pairs(isa: Isa, from: Strided<'_, f32>, out: &mut [Pair]) {
 /// An exponent that no number but 0 is below of, for instruction sets whose products must know; 0 for others.
 pub(super) fn least_exponent(isa: Isa, all: &[Pair]) -> u32 {
     #[cfg(target_arch = "x86_64")]
-    if asks_for_exponents(isa) {
+    if multiplies_as_f32(isa) {
         // SAFETY: an `Isa` of this kind is only made after detecting the features.
         return unsafe { super::kernel::avx2::pairs::least_of_all(all) };
     }
@@ -197,9 +197,30 @@ pub(super) fn least_exponent(isa: Isa, all: &[Pair]) -> u32 {
 }
 
 /// Whether the instruction set multiplies pairs as f32, and does not flush subnormal sums by itself.
-#[cfg(target_arch = "x86_64")]
-fn asks_for_exponents(isa: Isa) -> bool {
-    (Kind::Avx2..Kind::Avx512Bf16).contains(&isa.kind())
+pub(super) fn multiplies_as_f32(isa: Isa) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return (Kind::Avx2..Kind::Avx512Bf16).contains(&isa.kind());
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = isa;
+        false
+    }
+}
+
+/// A block of a right operand as f32, for instruction sets that multiply it so: for every pair a row of the later numbers and
+/// one of the earlier, with the least exponent of all.
+pub(super) fn write_out<'a>(
+    isa: Isa,
+    b: Panels<'_, Pair, COLS>,
+    room: &'a mut [f32],
+) -> Option<Panels<'a, f32, COLS>> {
+    #[cfg(target_arch = "x86_64")]
+    if multiplies_as_f32(isa) {
+        // SAFETY: an `Isa` of this kind is only made after detecting the features.
+        return Some(unsafe { super::kernel::avx2::pairs::write_panels(b, room) });
+    }
+    let _ = (isa, b, room);
+    None
 }
 
 /// C = init + A·B for a row of register tiles over pairs. Shapes have been checked.
@@ -208,13 +229,14 @@ pub(super) fn tiles(
     init: Init<'_, f32>,
     a: Strided<'_, Pair>,
     b: Panels<'_, Pair, COLS>,
+    written: Option<Panels<'_, f32, COLS>>,
     c: &mut Tile<'_, f32>,
 ) {
     #[cfg(target_arch = "x86_64")]
-    if asks_for_exponents(isa) {
+    if multiplies_as_f32(isa) {
         // SAFETY: an `Isa` of this kind is only made after detecting the features; the shapes fit, as the caller of this
         // function has checked, and panels of A are copied so that rows or columns are of adjacent elements.
-        return unsafe { super::kernel::avx2::pairs::tiles(init, a, b, c) };
+        return unsafe { super::kernel::avx2::pairs::tiles(init, a, b, written, c) };
     }
     let (ahead, least) = (b.ahead(), b.least());
     by_panels(init, a, b, c, |init, a, b, c| {
@@ -223,7 +245,7 @@ pub(super) fn tiles(
             // SAFETY: as above.
             return unsafe { super::kernel::avx512::half::tile(init, a, b, c, ahead) };
         }
-        let _ = (isa, ahead, least);
+        let _ = (isa, ahead, least, written);
         tile(init, a, b, c);
     });
 }

@@ -60,12 +60,29 @@ pub(crate) trait Panel<T: Real>: 'static {
     /// What an element holds for step `k` of f32.
     fn number(element: Self::Element, k: usize) -> T;
 
-    /// C = init + A·B for a row of register tiles. Shapes have been checked.
+    /// Whether tiles of many rows read blocks of the right operand written out as numbers.
+    fn writes_out(_isa: Isa) -> bool {
+        false
+    }
+
+    /// A block of a right operand so written, into room for [`Panel::K_A_STEP`] numbers an element; `None` if it is read as
+    /// it is.
+    fn write_out<'a>(
+        _isa: Isa,
+        _b: Panels<'_, Self::Element, COLS>,
+        _room: &'a mut [T],
+    ) -> Option<Panels<'a, T, COLS>> {
+        None
+    }
+
+    /// C = init + A·B for a row of register tiles, with B also as it is [written out](Panel::write_out), if it is. Shapes
+    /// have been checked.
     fn tiles(
         isa: Isa,
         init: Init<'_, T>,
         a: Strided<'_, Self::Element>,
         b: Panels<'_, Self::Element, COLS>,
+        written: Option<Panels<'_, T, COLS>>,
         c: &mut Tile<'_, T>,
     );
 }
@@ -141,7 +158,14 @@ impl<T: Real> Panel<T> for Full {
     }
 
     #[inline(always)]
-    fn tiles(isa: Isa, init: Init<'_, T>, a: Strided<'_, T>, b: Panels<'_, T, COLS>, c: &mut Tile<'_, T>) {
+    fn tiles(
+        isa: Isa,
+        init: Init<'_, T>,
+        a: Strided<'_, T>,
+        b: Panels<'_, T, COLS>,
+        _: Option<Panels<'_, T, COLS>>,
+        c: &mut Tile<'_, T>,
+    ) {
         T::tiles(isa, init, a, b, c);
     }
 }
@@ -221,15 +245,28 @@ impl Panel<f32> for Half {
         element.values()[k % 2]
     }
 
+    fn writes_out(isa: Isa) -> bool {
+        super::pairs::multiplies_as_f32(isa)
+    }
+
+    fn write_out<'a>(
+        isa: Isa,
+        b: Panels<'_, Pair, COLS>,
+        room: &'a mut [f32],
+    ) -> Option<Panels<'a, f32, COLS>> {
+        super::pairs::write_out(isa, b, room)
+    }
+
     #[inline(always)]
     fn tiles(
         isa: Isa,
         init: Init<'_, f32>,
         a: Strided<'_, Pair>,
         b: Panels<'_, Pair, COLS>,
+        written: Option<Panels<'_, f32, COLS>>,
         c: &mut Tile<'_, f32>,
     ) {
-        super::pairs::tiles(isa, init, a, b, c);
+        super::pairs::tiles(isa, init, a, b, written, c);
     }
 }
 
@@ -304,6 +341,7 @@ pub(super) fn row_of_tiles<T: Real, P: Panel<T>>(
     init: Init<'_, T>,
     a: Strided<'_, P::Element>,
     b: Panels<'_, P::Element, COLS>,
+    written: Option<Panels<'_, T, COLS>>,
     c: &mut Tile<'_, T>,
 ) {
     let (rows, cols) = (c.rows(), c.cols());
@@ -311,11 +349,15 @@ pub(super) fn row_of_tiles<T: Real, P: Panel<T>>(
         a.rows() == rows && a.cols() == b.rows() && b.cols() == cols && rows <= ROWS,
         "register tiles {rows}x{cols} of {a:?} and {b:?}"
     );
+    if let Some(written) = &written {
+        let steps = b.rows() * P::K_A_STEP;
+        assert!(written.rows() == steps && written.cols() == cols, "{written:?} is {b:?} written out");
+    }
     if let Init::Bias(bias) = init {
         assert!(bias.len() >= cols, "{} biases for {cols} columns", bias.len());
     }
     if rows > 0 && cols > 0 {
-        P::tiles(isa, init, a, b, c);
+        P::tiles(isa, init, a, b, written, c);
     }
 }
 
@@ -334,6 +376,6 @@ pub(crate) fn block<T: Real, P: Panel<T>>(
     for row in (0..rows).step_by(ROWS) {
         let height = ROWS.min(rows - row);
         let a = a.window(row, height, 0, steps);
-        row_of_tiles::<T, P>(isa, init, a, b, &mut c.window(row, height, 0, cols));
+        row_of_tiles::<T, P>(isa, init, a, b, None, &mut c.window(row, height, 0, cols));
     }
 }

@@ -7,10 +7,10 @@ use crate::isa::Kind;
 use crate::tile::Strided;
 use crate::{Isa, Real};
 
-/// Most steps of the operands' form between loading and storing C: a panel of A of this depth stays in the nearest cache,
+/// Most steps of k between loading and storing C: a panel of A of this depth stays in the nearest cache,
 /// some of B in the next. Where a tile is made of several that read half a panel of B each, that must stay beside it.
-fn deepest(isa: Isa) -> usize {
-    if isa.kind() >= Kind::Avx512 { 384 } else { 192 }
+fn deepest<T: Real, P: Panel<T>>(isa: Isa) -> usize {
+    if isa.kind() >= Kind::Avx512 && !P::writes_out(isa) { 384 * P::K_A_STEP } else { 192 }
 }
 
 /// Elements of an operand that is packed for all tasks, at once or depth after depth: 32 MiB, a large third-level cache. What is larger is packed piece by
@@ -48,6 +48,8 @@ pub(super) struct Plan {
     /// What happens to panels of A before they are used. [`Packing::Own`] is a panel at a time.
     pub(super) left: Packing,
     pub(super) right: Packing,
+    /// Whether tasks write blocks of the right operand out for tiles to read: that is shared by more than one panel of A.
+    pub(super) writes_out: bool,
 }
 
 impl Plan {
@@ -65,7 +67,7 @@ impl Plan {
         // A task that packs for itself takes as much as it can of the other operand.
         let tallest = if right == Packing::Own { 96 * ROWS } else { 32 * ROWS };
         // One panel of A passes over B once, and stays near however deep it is: B is streamed from end to end.
-        let depth = if m <= ROWS { k } else { part(k.max(1), deepest(isa) * P::K_A_STEP, 16).min(k) };
+        let depth = if m <= ROWS { k } else { part(k.max(1), deepest::<T, P>(isa), 16).min(k) };
         let (mut height, mut width) = (part(m, tallest, ROWS), part(n, 6 * COLS, COLS));
         let lowest = if right == Packing::Own { tallest } else { 8 * ROWS };
         let narrowest = if copies_left { 6 * COLS } else { 2 * COLS };
@@ -91,7 +93,8 @@ impl Plan {
             true => Packing::Own,
             false => Packing::No,
         };
-        Plan { height, width, depth, together, left, right }
+        let writes_out = m > ROWS && P::writes_out(isa);
+        Plan { height, width, depth, together, left, right, writes_out }
     }
 }
 

@@ -230,8 +230,9 @@ fn run<T: Real, P: Panel<T>>(
     let own = [
         if plan.left == Packing::Own { panel_len(steps) } else { 0 },
         if plan.right == Packing::Own { right_len(steps, width) } else { 0 },
+        if plan.writes_out { right_len(steps * P::K_A_STEP, width) } else { 0 },
     ];
-    let ([left, shared], mut runner) = cx.split(shared, own[0] + own[1] + 2 * COLS);
+    let ([left, shared], mut runner) = cx.split(shared, own.iter().sum::<usize>() + own.len() * COLS);
     let isa = runner.isa;
     let (left, shared) = (P::view_mut(left), P::view_mut(shared));
     // Threads pack neighbours and compute neighbours: so each reads, of the larger operand, mostly what it has packed itself.
@@ -256,8 +257,8 @@ fn run<T: Real, P: Panel<T>>(
         runner.for_each_with_scratch((c, beside), |index, (mut c, mut beside), scratch| {
             let (down, across) = order.position(index);
             let place = (down * height, across * width);
-            let [panel, block] = carve(scratch, own);
-            let scratch = [P::view_mut(panel), P::view_mut(block)];
+            let [panel, block, written] = carve(scratch, own);
+            let scratch = ([P::view_mut(panel), P::view_mut(block)], written);
             product.task(place, scratch, &mut c, beside.as_mut(), &then);
         });
     }
@@ -318,7 +319,7 @@ impl<T: Real, P: Panel<T>> Product<'_, T, P> {
     fn task(
         &self,
         (first_row, first_col): (usize, usize),
-        [panel, block]: [&mut [P::Element]; 2],
+        ([panel, block], written): ([&mut [P::Element]; 2], &mut [T]),
         c: &mut Tile<'_, T>,
         mut beside: Option<&mut Tile<'_, T>>,
         then: &impl Epilogue<T>,
@@ -349,6 +350,7 @@ impl<T: Real, P: Panel<T>> Product<'_, T, P> {
                 }
             };
             let b = b.expect("what cannot be read where it lies has been packed");
+            let written = if self.plan.writes_out { P::write_out(self.isa, b, &mut *written) } else { None };
             let init = init.at(k0);
             for row in (0..rows).step_by(ROWS) {
                 let height = ROWS.min(rows - row);
@@ -358,7 +360,7 @@ impl<T: Real, P: Panel<T>> Product<'_, T, P> {
                 }
                 let a = self.left_panel(first_row + row, height, (k0, depth), panel);
                 let mut tiles = c.window(row, height, 0, cols).with_late(late);
-                row_of_tiles::<T, P>(self.isa, init, a, b, &mut tiles);
+                row_of_tiles::<T, P>(self.isa, init, a, b, written, &mut tiles);
                 let next = row + ROWS;
                 if next < rows && !late {
                     // What the next row of tiles begins with; the rest is fetched from tile to tile.

@@ -5,8 +5,11 @@
 //! looked through first, and only where a subnormal sum cannot be ruled out each sum is flushed.
 //!
 //! Of more than a few rows, operands are written out as f32, in the order of the chain: the later step of a pair, then the
-//! earlier one. Then the tile over f32 computes the chain, without taking halves out of pairs for every row anew. All that goes
-//! a few steps at a time, so that what has been looked through, and written, is in the nearest caches.
+//! earlier one. Then the tile over f32 computes the chain, without taking halves out of pairs for every row anew. A right
+//! operand of many rows comes written out by its task, for all of them. All that goes a few steps at a time, so that what has
+//! been looked through, and written, is in the nearest caches.
+
+use std::cell::RefCell;
 
 use super::*;
 use crate::tile::Panels;
@@ -30,11 +33,11 @@ pub(in super::super::super) unsafe fn tiles(
     init: Init<'_, f32>,
     a: Strided<'_, Pair>,
     b: Panels<'_, Pair, COLS>,
+    written: Option<Panels<'_, f32, COLS>>,
     c: &mut Tile<'_, f32>,
 ) {
     let (rows, cols, steps) = (c.rows(), c.cols(), a.cols());
-    let mut room = (rows > FEW).then(Room::new);
-    let depth = if room.is_some() { DEPTH } else { DEPTH_OF_FEW };
+    let depth = if rows > FEW { DEPTH } else { DEPTH_OF_FEW };
     // What is read again from chunk to chunk stays in the caches.
     let late = c.is_late() && steps <= depth;
     for first in (0..steps.max(1)).step_by(depth) {
@@ -43,13 +46,15 @@ pub(in super::super::super) unsafe fn tiles(
             init: if first == 0 { init } else { Init::Accumulate },
             a: a.window(0, rows, first, count),
             b: b.rows_from(first, count),
+            written: written.map(|written| written.rows_from(2 * first, 2 * count)),
         };
         let mut c = c.window(0, rows, 0, cols).with_late(late);
-        match &mut room {
+        if rows > FEW {
             // SAFETY: the caller's word; windows of the same shapes.
-            Some(room) => unsafe { chunk.written_out(&mut c, room) },
+            ROOM.with_borrow_mut(|room| unsafe { chunk.written_out(&mut c, room) });
+        } else {
             // SAFETY: as above.
-            None => unsafe { chunk.by_pairs(&mut c) },
+            unsafe { chunk.by_pairs(&mut c) };
         }
     }
 }
@@ -60,10 +65,10 @@ struct Room {
     right: [f32; 2 * DEPTH * COLS],
 }
 
-impl Room {
-    fn new() -> Self {
-        Room { left: [0.0; ROWS * LEFT_STEP], right: [0.0; 2 * DEPTH * COLS] }
-    }
+thread_local! {
+    /// Of each thread, so that nobody sets it to zeros for every tile.
+    static ROOM: RefCell<Room> =
+        const { RefCell::new(Room { left: [0.0; ROWS * LEFT_STEP], right: [0.0; 2 * DEPTH * COLS] }) };
 }
 
 /// A row of tiles over steps that are in the nearest caches.
@@ -71,6 +76,8 @@ struct Chunk<'a> {
     init: Init<'a, f32>,
     a: Strided<'a, Pair>,
     b: Panels<'a, Pair, COLS>,
+    /// The same written out, if its task has done so.
+    written: Option<Panels<'a, f32, COLS>>,
 }
 
 impl Chunk<'_> {
@@ -98,22 +105,20 @@ impl Chunk<'_> {
     #[target_feature(enable = "avx2,fma")]
     unsafe fn written_out(&self, c: &mut Tile<'_, f32>, room: &mut Room) {
         let (rows, steps) = (c.rows(), self.a.cols());
-        let least = least_of_left(self.a);
-        let left = write_left(self.a, &mut room.left);
+        let (left, least) = write_left(self.a, &mut room.left);
         for col in (0..c.cols()).step_by(COLS) {
             let b = self.b.panel(col);
             let c = &mut c.window(0, rows, col, b.cols());
             let init = self.init.columns(col);
-            let of_right = match self.b.least() {
-                0 => write_rows::<true>(b, &mut room.right, COLS),
-                known => {
-                    write_rows::<false>(b, &mut room.right, COLS);
-                    known
+            let (right, of_right) = match &self.written {
+                Some(written) => (written.panel(col), written.least()),
+                None => {
+                    let least = write_panel(b, self.b.least(), &mut room.right);
+                    (Strided::new(&room.right, 2 * steps, b.cols(), COLS, 1), least)
                 }
             };
             let normal = stays_normal(init, c, least, of_right);
             if normal {
-                let right = Strided::new(&room.right, 2 * steps, b.cols(), COLS, 1);
                 // SAFETY: the caller's word; both are twice as deep as the pairs.
                 unsafe { tile(init, left, right, c, 0) };
             } else {
@@ -122,6 +127,30 @@ impl Chunk<'_> {
             }
         }
     }
+}
+
+/// All panels of a right operand written out, with its least exponent.
+#[target_feature(enable = "avx2")]
+pub(in super::super::super) fn write_panels<'a>(
+    b: Panels<'_, Pair, COLS>,
+    room: &'a mut [f32],
+) -> Panels<'a, f32, COLS> {
+    let (steps, cols) = (2 * b.rows(), b.cols());
+    let mut least = u32::MAX;
+    for (col, room) in (0..cols).step_by(COLS).zip(room.chunks_mut((steps * COLS).max(1))) {
+        least = least.min(write_panel(b.panel(col), b.least(), room));
+    }
+    Panels::packed(room, steps, cols, steps * COLS).with_least(least)
+}
+
+/// Writes a panel out, and gives its least exponent: as it is known, or, of 0, found.
+#[target_feature(enable = "avx2")]
+fn write_panel(b: Strided<'_, Pair>, least: u32, room: &mut [f32]) -> u32 {
+    if least == 0 {
+        return write_rows::<true>(b, room, COLS);
+    }
+    write_rows::<false>(b, room, COLS);
+    least
 }
 
 /// A register tile of pairs as they are.
@@ -148,19 +177,21 @@ unsafe fn by_parts_of_pairs(
     });
 }
 
-/// Writes the steps of up to 12 rows of pairs, each as two of f32, the way they lie.
+/// Writes the steps of up to 12 rows of pairs, each as two of f32, the way they lie. Gives their least exponent too.
 #[target_feature(enable = "avx2")]
-fn write_left<'a>(a: Strided<'_, Pair>, out: &'a mut [f32; ROWS * LEFT_STEP]) -> Strided<'a, f32> {
+fn write_left<'a>(a: Strided<'_, Pair>, out: &'a mut [f32; ROWS * LEFT_STEP]) -> (Strided<'a, f32>, u32) {
     let (rows, steps) = (a.rows(), a.cols());
     if !a.has_adjacent_columns() {
-        write_rows::<false>(a.turned(), out, ROWS);
-        return Strided::new(out, rows, 2 * steps, 1, ROWS);
+        let least = write_rows::<true>(a.turned(), out, ROWS);
+        return (Strided::new(out, rows, 2 * steps, 1, ROWS), least);
     }
+    let mut least = Least::new();
     for (row, out) in out.chunks_mut(LEFT_STEP).take(rows).enumerate() {
         for (pairs, out) in a.row(row).chunks(LANES).zip(out.chunks_exact_mut(2 * LANES)) {
             let mask = first(pairs.len());
             // SAFETY: pairs are as large as f32, and the lanes beyond these are masked.
             let pairs = unsafe { load_part(mask, pairs.as_ptr().cast()) };
+            least.add(pairs);
             let (later, earlier) = (half_of(0, pairs), half_of(1, pairs));
             let (low, high) = (_mm256_unpacklo_ps(later, earlier), _mm256_unpackhi_ps(later, earlier));
             let in_turn =
@@ -171,7 +202,7 @@ fn write_left<'a>(a: Strided<'_, Pair>, out: &'a mut [f32; ROWS * LEFT_STEP]) ->
             }
         }
     }
-    Strided::new(out, rows, 2 * steps, LEFT_STEP, 1)
+    (Strided::new(out, rows, 2 * steps, LEFT_STEP, 1), least.exponent())
 }
 
 /// Writes rows of adjacent pairs, each as two of f32 so many elements apart, that of the later step first. Gives their least
