@@ -159,7 +159,8 @@ pub(crate) struct Panels<'a, T, const W: usize> {
     cols: usize,
     /// Elements from what is read to what will be after it, which is called for meanwhile; 0 if that is not known.
     ahead: usize,
-    /// Of pairs of bf16, an exponent that no number but 0 is below of, as it is in the bits; 0 if nobody has looked.
+    /// Of pairs of bf16, or what was made of them, an exponent that no number but 0 is below of, as it is in the bits; 0 if
+    /// nobody has looked.
     least: u32,
 }
 

@@ -346,7 +346,7 @@ impl<T: Real, P: Panel<T>> Product<'_, T, P> {
                 Source::Lies(b) => P::lies(b.window(k0, depth, first_col, cols)).map(Panels::lying),
                 Source::Packed(data, k, least) => {
                     let panels = right_panels(data, k, right_at.0 / COLS, (right_at.1, steps), cols);
-                    Some(panels.with_least(least))
+                    Some(panels.with_least(least).with_ahead(self.plan.ahead))
                 }
             };
             let b = b.expect("what cannot be read where it lies has been packed");
