@@ -190,6 +190,25 @@ fn deep_chains_of_pairs_are_the_same_whichever_part_of_them_may_be_subnormal() {
     }
 }
 
+#[test]
+fn a_chain_of_no_steps_is_what_it_starts_from() {
+    for m in [1, 5, ROWS, ROWS + 1] {
+        let (a, b, old) =
+            (Array2::zeros((m, 0)), Array2::zeros((0, COLS + 1)), random::<f32>(1, (m, COLS + 1)));
+        for (isa, precision) in
+            Isa::available().into_iter().flat_map(|isa| [(isa, Precision::F32), (isa, Precision::Bf16)])
+        {
+            let mut cx = Context::new(Team::solo(), isa).with_precision(precision);
+            let packed = Packed::new(&mut cx, b.view());
+            for b in [Operand::View(b.view()), Operand::Packed(&packed)] {
+                let mut got = old.clone();
+                product(&mut cx, got.view_mut(), Init::Accumulate, a.view(), b);
+                assert_eq!(bits(&got), bits(&old), "{isa}, {precision:?}: {m} rows");
+            }
+        }
+    }
+}
+
 /// The nearest bf16, the even one of two, of a normal number.
 fn half(x: f32) -> f32 {
     let bits = x.to_bits();

@@ -129,6 +129,9 @@ impl Chunk<'_> {
     }
 }
 
+/// The least exponent of no number but 0: more than any.
+const OF_NONE: u32 = 1 << 8;
+
 /// All panels of a right operand written out, with its least exponent.
 #[target_feature(enable = "avx2")]
 pub(in super::super::super) fn write_panels<'a>(
@@ -136,7 +139,7 @@ pub(in super::super::super) fn write_panels<'a>(
     room: &'a mut [f32],
 ) -> Panels<'a, f32, COLS> {
     let (steps, cols) = (2 * b.rows(), b.cols());
-    let mut least = u32::MAX;
+    let mut least = OF_NONE;
     for (col, room) in (0..cols).step_by(COLS).zip(room.chunks_mut((steps * COLS).max(1))) {
         least = least.min(write_panel(b.panel(col), b.least(), room));
     }
