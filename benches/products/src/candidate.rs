@@ -122,7 +122,9 @@ impl Candidates {
             * match self.dtype {
                 Dtype::F32 => 1e-4,
                 Dtype::Bf16 | Dtype::Q8_0 => 0.02,
-                Dtype::Q4_0 | Dtype::Q4_1 => 0.2,
+                Dtype::Q6K => 0.05,
+                Dtype::Q5_0 | Dtype::Q5_1 | Dtype::Q5K => 0.1,
+                Dtype::Q4_0 | Dtype::Q4_1 | Dtype::Q4K => 0.2,
             };
         let pairs = expected.iter().zip(matrices.output().iter());
         let off = pairs.map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);

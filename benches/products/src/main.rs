@@ -56,6 +56,21 @@ enum Dtype {
     /// Weights of 4 bits with a scale and a least
     #[value(name = "q4_1")]
     Q4_1,
+    /// Weights of 5 bits with a scale
+    #[value(name = "q5_0")]
+    Q5_0,
+    /// Weights of 5 bits with a scale and a least
+    #[value(name = "q5_1")]
+    Q5_1,
+    /// Weights of 4 bits, of whose scales and leasts eight have one
+    #[value(name = "q4_k")]
+    Q4K,
+    /// Weights of 5 bits, of whose scales and leasts eight have one
+    #[value(name = "q5_k")]
+    Q5K,
+    /// Weights of 6 bits, of whose scales sixteen have one
+    #[value(name = "q6_k")]
+    Q6K,
 }
 
 impl Dtype {
@@ -66,6 +81,11 @@ impl Dtype {
             Self::Q8_0 => Some(Form::Q8_0),
             Self::Q4_0 => Some(Form::Q4_0),
             Self::Q4_1 => Some(Form::Q4_1),
+            Self::Q5_0 => Some(Form::Q5_0),
+            Self::Q5_1 => Some(Form::Q5_1),
+            Self::Q4K => Some(Form::Q4_K),
+            Self::Q5K => Some(Form::Q5_K),
+            Self::Q6K => Some(Form::Q6_K),
         }
     }
 }
@@ -188,7 +208,7 @@ mod tests {
     #[test]
     fn every_candidate_computes_the_same_product() {
         for threads in [1, 2] {
-            for dtype in [Dtype::F32, Dtype::Bf16, Dtype::Q8_0, Dtype::Q4_0, Dtype::Q4_1] {
+            for &dtype in Dtype::value_variants() {
                 let mut matrices = Matrices::new(Shape { m: 33, k: 70, n: 41 });
                 let mut candidates = Candidates::new(threads, dtype).unwrap();
                 for &layout in candidates.layouts() {

@@ -18,6 +18,7 @@ mod form;
 mod gated;
 mod kernel;
 mod layout;
+mod panel;
 mod product;
 mod rounding;
 mod rows;
@@ -170,6 +171,14 @@ impl Quantized {
 
     fn blocks(&self) -> usize {
         self.inputs.div_ceil(BLOCK)
+    }
+
+    /// The lines of `blocks` blocks from block `from` of a panel on, or of the next panel if that is its end; what there are.
+    #[cfg(target_arch = "x86_64")]
+    fn after(&self, panel: usize, from: usize, blocks: usize) -> &[Line] {
+        let of_panel = self.form.lines_of(self.blocks());
+        let begin = panel * of_panel + self.form.lines_of(from).min(of_panel);
+        &self.lines[begin..self.lines.len().min(begin + self.form.lines_of(blocks))]
     }
 
     /// The blocks of 32 outputs.

@@ -3,13 +3,20 @@
 //! They lie as those in full do: lines of 32 elements, which are an element of 32 keys, or 32 elements of a value. So a block
 //! is turned line by line, into memory of the nearest cache, where products of f32 read it. What numbers stand for is exact
 //! in f32: a code of 8 bits times a scale of 11 has 19.
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "calls functions compiled for detected features")
+)]
 
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 use super::cache::{Blocks, Look};
 use super::heads::Head;
 use super::{BLOCK, Shape};
 use crate::hints::call_for;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Kind;
 use crate::isa::dispatch;
 use crate::matmul::{COLS, Full};
 use crate::quantized::{Block, Form};
@@ -123,9 +130,16 @@ impl<T: Real> Head<T, Full> for HalfHead<'_> {
         let d = k.cols();
         each(k, v, first, |block, row, k, v| {
             let (keys, values) = self.bits[block * block_len(d)..][..block_len(d)].split_at_mut(lens(d)[0]);
-            for (i, (&key, &value)) in k.iter().zip(v).enumerate() {
-                keys[key_at(d, row, i)] = f16::from_f32(key.to_f64() as f32).to_bits();
-                values[value_at(row, i)] = f16::from_f32(value.to_f64() as f32).to_bits();
+            for (group, (k, v)) in k.chunks(COLS).zip(v.chunks(COLS)).enumerate() {
+                let [k_bits, v_bits] = [k, v].map(|x| {
+                    let mut halves = [f16::ZERO; COLS];
+                    halves.convert_from_f32_slice(&singles(x));
+                    halves.map(f16::to_bits)
+                });
+                for i in 0..k.len() {
+                    keys[key_at(d, row, group * COLS + i)] = k_bits[i];
+                    values[value_at(row, group * COLS + i)] = v_bits[i];
+                }
             }
         });
     }
@@ -198,7 +212,7 @@ impl<T: Real> Head<T, Full> for ByteHead<'_> {
             let scales = &mut self.scales[block * block_scales(d)..][..block_scales(d)];
             let (key_scales, value_scales) = scales.split_at_mut(scales_len(d));
             for (group, (k, v)) in k.chunks(COLS).zip(v.chunks(COLS)).enumerate() {
-                let [k_block, v_block] = [k, v].map(rounded);
+                let [k_block, v_block] = [k, v].map(|x| Block::of(Form::Q8_0, &singles(x)));
                 key_scales[row / COLS * scales_len(d) / 2 + group * COLS + row % COLS] =
                     k_block.scale.to_bits();
                 value_scales[group * BLOCK + row] = v_block.scale.to_bits();
@@ -238,11 +252,11 @@ fn value_at(row: usize, i: usize) -> usize {
     (i / COLS * BLOCK + row) * COLS + i % COLS
 }
 
-/// Up to 32 elements of a head.
-fn rounded<T: Real>(x: &[T]) -> Block {
-    let mut block = [0.0; COLS];
-    block.iter_mut().zip(x).for_each(|(to, from)| *to = from.to_f64() as f32);
-    Block::of(Form::Q8_0, &block)
+/// Up to 32 elements of a head; zeros beyond the end.
+fn singles<T: Real>(x: &[T]) -> [f32; COLS] {
+    let mut singles = [0.0; COLS];
+    singles.iter_mut().zip(x).for_each(|(to, from)| *to = from.to_f64() as f32);
+    singles
 }
 
 /// A code without the offset of 128 that weights have.
@@ -260,9 +274,18 @@ fn single(bits: u16) -> f32 {
     f32::from_bits(finite.to_bits() | strange | u32::from(bits & 0x8000) << 16)
 }
 
+/// Lines of 32 numbers.
+fn widen<T: Real>(isa: Isa, from: &[u16], to: &mut [T], ahead: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if isa.kind() >= Kind::Avx2 && size_of::<T>() == size_of::<f32>() {
+        // SAFETY: an `Isa` of this kind is only made after detecting the features.
+        return unsafe { f16c::widen(from, bytemuck::cast_slice_mut(to), ahead) };
+    }
+    widen_plainly(isa, from, to, ahead);
+}
+
 dispatch! {
-    /// Lines of 32 numbers.
-    fn widen<T>(from: &[u16], to: &mut [T], ahead: usize) = widen_body;
+    fn widen_plainly<T>(from: &[u16], to: &mut [T], ahead: usize) = widen_body;
 }
 dispatch! {
     /// Lines of 32 codes, each lane with a scale.
@@ -279,6 +302,29 @@ fn widen_body<T: Real>(from: &[u16], to: &mut [T], ahead: usize) {
         call_for(from.as_ptr().wrapping_add(ahead));
         for (to, &from) in to.iter_mut().zip(from) {
             *to = T::from_f64(f64::from(single(from)));
+        }
+    }
+}
+
+/// The same by the instruction for it, eight at a time.
+#[cfg(target_arch = "x86_64")]
+mod f16c {
+    use core::arch::x86_64::*;
+
+    use super::COLS;
+    use crate::hints::call_for;
+
+    #[target_feature(enable = "avx2,f16c")]
+    pub(super) fn widen(from: &[u16], to: &mut [f32], ahead: usize) {
+        for (to, from) in to.as_chunks_mut::<COLS>().0.iter_mut().zip(from.as_chunks::<COLS>().0) {
+            call_for(from.as_ptr().wrapping_add(ahead));
+            for (to, from) in to.as_chunks_mut::<8>().0.iter_mut().zip(from.as_chunks::<8>().0) {
+                // SAFETY: sixteen bytes.
+                let bits = unsafe { _mm_loadu_si128(from.as_ptr().cast()) };
+                let numbers = _mm256_cvtph_ps(bits);
+                // SAFETY: eight numbers.
+                unsafe { _mm256_storeu_ps(to.as_mut_ptr(), numbers) };
+            }
         }
     }
 }
@@ -314,11 +360,14 @@ mod tests {
     fn bits_of_f16_stand_for_what_they_do_in_the_format() {
         for bits in 0..=u16::MAX {
             let want = f16::from_bits(bits).to_f32();
-            let got = single(bits);
-            assert!(
-                got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(),
-                "{bits:#x}: {got}, {want}"
-            );
+            for isa in Isa::available() {
+                let mut got = [0.0_f32; COLS];
+                widen(isa, &[bits; COLS], &mut got, 0);
+                assert!(
+                    got.iter().all(|got| got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan()),
+                    "{bits:#x}: {got:?}, {want}"
+                );
+            }
         }
     }
 }

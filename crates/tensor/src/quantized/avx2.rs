@@ -2,6 +2,8 @@
 //! fit in, four of 5 bits, two of 6 and one of 8.
 #![expect(unsafe_code, reason = "vector loads, reads of four codes")]
 
+pub(super) mod written;
+
 use core::arch::x86_64::*;
 use std::hint::black_box;
 
@@ -73,13 +75,9 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     c: &mut Tile<'_, f32>,
 ) {
     let form = const { Form::numbered(FORM) };
-    let cols = c.cols();
-    let mut sums = [[0.0_f32; COLS]; M];
-    for (i, sums) in sums.iter_mut().enumerate().filter(|_| !fresh) {
-        sums[..cols].copy_from_slice(&c.row_mut(i)[..cols]);
-    }
+    let mut sums = begin::<M>(fresh, c);
     let loops = Loops::of::<M>(form);
-    for (x, lines) in x.blocks::<M>(first).zip(blocks(form, panel)) {
+    for (x, lines) in x.blocks::<M>(first, 0).zip(blocks(form, panel)) {
         if let Some(ahead) = ahead {
             for line in lines.1 {
                 call_for((&raw const *line).wrapping_add(ahead));
@@ -91,30 +89,69 @@ unsafe fn rows<const M: usize, const FORM: u8>(
                 let dots = dots::<M, FORM>(lines.1, (half, part), x, loops);
                 let of_part = of_part::<FORM>(lines, part, half);
                 let least = form.has_least().then(|| leasts::<FORM>(lines, half));
-                for ((sums, mut dots), x) in sums.iter_mut().zip(dots).zip(x) {
-                    if form.is_narrow() && form.offset() > 0 {
-                        let start = _mm256_set1_epi32(x.starts[part]);
-                        dots = dots.map(|dot| _mm256_add_epi32(dot, start));
-                    }
-                    let (scale, total) = (_mm256_set1_ps(x.scale), _mm256_set1_ps(x.total));
-                    let (vectors, _) = sums.as_chunks_mut::<LANES>();
-                    for (j, sum) in vectors[2 * half..2 * half + 2].iter_mut().enumerate() {
-                        // SAFETY: eight numbers.
-                        let old = unsafe { _mm256_loadu_ps(sum.as_ptr()) };
-                        let of_part = _mm256_mul_ps(scale, of_part[j]);
-                        let mut new = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[j]), of_part, old);
-                        if let Some(least) = least {
-                            new = _mm256_fmadd_ps(total, least[j], new);
-                        }
-                        // SAFETY: as above.
-                        unsafe { _mm256_storeu_ps(sum.as_mut_ptr(), new) };
-                    }
-                }
+                add::<M, FORM>(&mut sums, (half, part), x, dots, of_part, least);
             }
         }
     }
-    for (i, sums) in sums.iter().enumerate() {
-        c.row_mut(i).copy_from_slice(&sums[..cols]);
+    finish(&sums, c);
+}
+
+/// What sums begin with.
+#[inline(always)]
+fn begin<const M: usize>(fresh: bool, c: &mut Tile<'_, f32>) -> [[f32; COLS]; M] {
+    let mut all = [[0.0; COLS]; M];
+    for (i, sums) in all.iter_mut().enumerate().filter(|_| !fresh) {
+        let row = &*c.row_mut(i);
+        match row.first_chunk() {
+            Some(whole) => *sums = *whole,
+            None => sums[..row.len()].copy_from_slice(row),
+        }
+    }
+    all
+}
+
+/// Puts them into C.
+#[inline(always)]
+fn finish<const M: usize>(all: &[[f32; COLS]; M], c: &mut Tile<'_, f32>) {
+    for (i, sums) in all.iter().enumerate() {
+        let row = c.row_mut(i);
+        match row.first_chunk_mut() {
+            Some(whole) => *whole = *sums,
+            None => row.copy_from_slice(&sums[..row.len()]),
+        }
+    }
+}
+
+/// Adds to the sums of half a panel the products of codes of a part, scaled, and what is added to the weights.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn add<const M: usize, const FORM: u8>(
+    sums: &mut [[f32; COLS]; M],
+    (half, part): (usize, usize),
+    x: &[Rounded; M],
+    dots: [[__m256i; 2]; M],
+    of_part: [__m256; 2],
+    least: Option<[__m256; 2]>,
+) {
+    let form = const { Form::numbered(FORM) };
+    for ((sums, mut dots), x) in sums.iter_mut().zip(dots).zip(x) {
+        if form.is_narrow() && form.offset() > 0 {
+            let start = _mm256_set1_epi32(x.starts[part]);
+            dots = dots.map(|dot| _mm256_add_epi32(dot, start));
+        }
+        let (scale, total) = (_mm256_set1_ps(x.scale), _mm256_set1_ps(x.total));
+        let (vectors, _) = sums.as_chunks_mut::<LANES>();
+        for (j, sum) in vectors[2 * half..2 * half + 2].iter_mut().enumerate() {
+            // SAFETY: eight numbers.
+            let old = unsafe { _mm256_loadu_ps(sum.as_ptr()) };
+            let of_part = _mm256_mul_ps(scale, of_part[j]);
+            let mut new = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[j]), of_part, old);
+            if let Some(least) = least {
+                new = _mm256_fmadd_ps(total, least[j], new);
+            }
+            // SAFETY: as above.
+            unsafe { _mm256_storeu_ps(sum.as_mut_ptr(), new) };
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 
 use ndarray::ArrayViewMut2;
 
-use super::product::{add_panel, multiply_rounded, panels, tall};
+use super::panel::{add_panel, scratch};
+use super::product::{multiply_rounded, panels, tall};
 use super::rows::Shape;
 use super::{BLOCK, COLS, Quantized};
 use crate::Context;
@@ -28,12 +29,15 @@ pub(crate) fn gated(
     let [of_x, of_h] = [x.cols(), f].map(|k| Shape::new(cx.isa(), m, k));
     let tall = tall(of_h).min(m);
     let tile = tall * COLS;
-    let ([x_words, h_words], mut runner) = cx.split([of_x.words(), of_h.words()], (3 * tile).max(x.cols()));
+    let private =
+        (3 * tile + scratch(cx.isa(), gate_up.form)).max(scratch(cx.isa(), down.form)).max(x.cols());
+    let ([x_words, h_words], mut runner) = cx.split([of_x.words(), of_h.words()], private);
     let x = of_x.round_normed(&mut runner, gate_up.form, x, norm, x_words);
     let (isa, count) = (runner.isa, panels(f, 1));
     runner.for_each_with_scratch(of_h.by_blocks(h_words, count), |index, mut h, scratch| {
-        let (gate, rest) = scratch[..3 * tile].split_at_mut(tile);
-        let (up, y) = rest.split_at_mut(tile);
+        let (gate, rest) = scratch.split_at_mut(tile);
+        let (up, rest) = rest.split_at_mut(tile);
+        let (y, room) = rest.split_at_mut(tile);
         let first = index * count;
         for panel in first..(f / COLS).min(first + count) {
             of_h.claim_block(panel - first, &mut h);
@@ -42,7 +46,7 @@ pub(crate) fn gated(
                 let [gate, up, y] = [&mut *gate, &mut *up, &mut *y].map(|tile| &mut tile[..rows * COLS]);
                 for (w_panel, sums) in [(panel, &mut *gate), (f / COLS + panel, &mut *up)] {
                     let view = ArrayViewMut2::from_shape((rows, COLS), sums).expect("a tile of these rows");
-                    add_panel(isa, gate_up, w_panel, x, row, true, &mut Tile::new(view));
+                    add_panel(isa, gate_up, w_panel, x, row, true, &mut Tile::new(view), room);
                 }
                 swiglu::forward_row(isa, y, gate, up);
                 of_h.round_block(isa, down.form, y, (row, panel - first), &mut h);

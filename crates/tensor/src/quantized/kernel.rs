@@ -82,7 +82,7 @@ fn add_row<const FORM: u8>(panel: &[Line], x: Rows<'_>, row: usize, sums: &mut [
     let groups = GROUPS / form.parts();
     let mut acc = [0.0_f32; COLS];
     acc[..sums.len()].copy_from_slice(sums);
-    for ([x], lines) in x.blocks(row).zip(layout::blocks(form, panel)) {
+    for ([x], lines) in x.blocks(row, 0).zip(layout::blocks(form, panel)) {
         for part in 0..form.parts() {
             let mut dots = [x.starts[part]; COLS];
             for (group, x) in

@@ -2,15 +2,15 @@
 
 use ndarray::ArrayViewMut2;
 
-use super::kernel::{ROWS, tile};
+use super::kernel::ROWS;
+use super::panel::{add_panel, scratch};
 use super::rows::{Rows, Shape};
 use super::{COLS, Quantized};
 use crate::Context;
 use crate::context::Runner;
-use crate::isa::Kind;
 use crate::matmul::{Epilogue, Init};
 use crate::rmsnorm::Norm;
-use crate::tile::{Beside, Grid, Strided, Tile};
+use crate::tile::{Beside, Grid, Strided};
 
 /// Rows of a task, about: so many pass over a panel while it is in the near caches.
 const TALL: usize = 16 * ROWS;
@@ -31,7 +31,8 @@ pub(crate) fn multiply(
     then: &impl Epilogue<f32>,
 ) {
     let shape = Shape::new(cx.isa(), x.rows(), x.cols());
-    let ([words], mut runner) = cx.split([shape.words()], norm.map_or(0, |_| x.cols()));
+    let scratch = norm.map_or(0, |_| x.cols()).max(scratch(cx.isa(), w.form));
+    let ([words], mut runner) = cx.split([shape.words()], scratch);
     let x = match norm {
         Some(norm) => shape.round_normed(&mut runner, w.form, x, norm, words),
         None => shape.round(&mut runner, w.form, x, words),
@@ -56,7 +57,7 @@ pub(super) fn multiply_rounded(
     let width = COLS * panels(n, down);
     let across = n.div_ceil(width);
     let parts = (Grid::new(c, tall, width), Beside::new(beside, (m, n), tall, width));
-    runner.for_each_with_scratch(parts, |index, (mut c, mut beside), _| {
+    runner.for_each_with_scratch(parts, |index, (mut c, mut beside), scratch| {
         let place = (index / across * tall, index % across * width);
         let dim = (c.rows(), c.cols());
         then.prepare(place, dim);
@@ -66,46 +67,10 @@ pub(super) fn multiply_rounded(
         }
         for col in (0..dim.1).step_by(COLS) {
             let c = &mut c.window(0, dim.0, col, COLS.min(dim.1 - col));
-            add_panel(isa, w, (place.1 + col) / COLS, x, place.0, matches!(init, Init::Zero), c);
+            add_panel(isa, w, (place.1 + col) / COLS, x, place.0, matches!(init, Init::Zero), c, scratch);
         }
         then.finish(place, &mut c, beside.take());
     });
-}
-
-/// Adds to C the products of rows `first..` of x with a panel of weights, or sets it to them if it is `fresh`.
-pub(super) fn add_panel(
-    isa: crate::Isa,
-    w: &Quantized,
-    panel: usize,
-    x: Rows<'_>,
-    first: usize,
-    fresh: bool,
-    c: &mut Tile<'_, f32>,
-) {
-    let (rows, height, cols) = (c.rows(), x.shape().height(), c.cols());
-    for row in (0..rows).step_by(height) {
-        // The first rows that pass over a panel wait for it; those after them have time to call for the next.
-        let ahead = match row {
-            0 if rows <= height => near(isa),
-            _ => (row == height).then(|| w.panel(panel).len()),
-        };
-        tile(
-            isa,
-            w,
-            panel,
-            x,
-            first + row,
-            fresh,
-            ahead,
-            &mut c.window(row, height.min(rows - row), 0, cols),
-        );
-    }
-}
-
-/// Lines from what is read to what is called for, where weights are read once. A processor without AVX-512 was a quarter
-/// faster for it in 4 bits; one with it was slower where a single pass called for the next panel.
-fn near(isa: crate::Isa) -> Option<usize> {
-    (isa.kind() == Kind::Avx2).then_some(32)
 }
 
 /// Rows of a task: whole groups.

@@ -6,10 +6,9 @@
 )]
 
 use super::{BLOCK, Form};
+use crate::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::isa::Kind;
-use crate::isa::dispatch;
-use crate::{Isa, Real};
 
 /// What is smaller is 0: its inverse would be infinite.
 const LEAST: f32 = 1e-30;
@@ -47,17 +46,14 @@ fn round_whole(isa: Isa, form: Form, x: &[[f32; BLOCK]], to: &mut [Rounded], apa
         // SAFETY: an `Isa` of this kind is only made after detecting the features.
         return unsafe { avx512::round(form, x, to, apart) };
     }
-    round_plainly(isa, form, x, to, apart);
-}
-
-dispatch! {
-    fn round_plainly<T>(form: Form, x: &[[T; BLOCK]], to: &mut [Rounded], apart: usize) = round_plainly_body;
-}
-
-#[inline(always)]
-fn round_plainly_body<T: Real>(form: Form, x: &[[T; BLOCK]], to: &mut [Rounded], apart: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if isa.kind() >= Kind::Avx2 {
+        // SAFETY: as above.
+        return unsafe { avx2::round(form, x, to, apart) };
+    }
+    let _ = isa;
     for (x, to) in x.iter().zip(to.iter_mut().step_by(apart)) {
-        *to = rounded(form, &x.map(|x| x.to_f64() as f32));
+        *to = rounded(form, x);
     }
 }
 
@@ -78,7 +74,6 @@ fn with_sums(form: Form, codes: [i8; BLOCK], scale: f32, [first, second]: [i32; 
 const STRANGE: Rounded = Rounded { codes: [0; BLOCK], scale: f32::NAN, total: f32::NAN, starts: [0; 2] };
 
 /// The definition.
-#[inline(always)]
 fn rounded(form: Form, block: &[f32; BLOCK]) -> Rounded {
     // As integers, the bits of numbers without a sign are ordered as these are, and NaN comes last.
     let largest = block.iter().fold(0, |largest, x| u32::max(largest, x.to_bits() & 0x7fff_ffff));
@@ -134,6 +129,70 @@ mod avx512 {
             unsafe { _mm_storeu_si128(codes.as_mut_ptr().cast(), bytes) };
         }
         with_sums(form, codes, scale, integers.map(|half| _mm512_reduce_add_epi32(half)))
+    }
+}
+
+/// The same in AVX2, a quarter of a block a vector.
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use core::arch::x86_64::*;
+
+    use super::{BLOCK, ONES, Rounded, STRANGE, scale, with_sums};
+    use crate::quantized::Form;
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn round(form: Form, x: &[[f32; BLOCK]], to: &mut [Rounded], apart: usize) {
+        for (x, to) in x.iter().zip(to.iter_mut().step_by(apart)) {
+            *to = rounded(form, x);
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn rounded(form: Form, block: &[f32; BLOCK]) -> Rounded {
+        const QUARTER: usize = BLOCK / 4;
+        const { assert!(QUARTER == 8) };
+        let (quarters, _) = block.as_chunks::<QUARTER>();
+        // SAFETY: eight numbers each.
+        let quarters = [0, 1, 2, 3].map(|i| unsafe { _mm256_loadu_ps(quarters[i].as_ptr()) });
+        let sizes =
+            quarters.map(|x| _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7fff_ffff)));
+        let largest = f32::from_bits(largest(sizes));
+        if !largest.is_finite() {
+            return STRANGE;
+        }
+        let (scale, inverse) = scale(largest);
+        let (inverse, ones) = (_mm256_set1_ps(inverse), _mm256_set1_ps(ONES));
+        let [a, b, c, d] = quarters.map(|x| {
+            let sum = _mm256_add_ps(_mm256_mul_ps(x, inverse), ones);
+            _mm256_sub_epi32(_mm256_castps_si256(sum), _mm256_castps_si256(ones))
+        });
+        let bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+        // Packing goes by halves of vectors.
+        let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+        let mut codes = [0; BLOCK];
+        // SAFETY: 32 bytes.
+        unsafe { _mm256_storeu_si256(codes.as_mut_ptr().cast(), bytes) };
+        with_sums(form, codes, scale, sums(_mm256_add_epi32(a, b), _mm256_add_epi32(c, d)))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn largest([a, b, c, d]: [__m256i; 4]) -> u32 {
+        let of_all = _mm256_max_epu32(_mm256_max_epu32(a, b), _mm256_max_epu32(c, d));
+        let of_4 = _mm_max_epu32(_mm256_castsi256_si128(of_all), _mm256_extracti128_si256::<1>(of_all));
+        let of_2 = _mm_max_epu32(of_4, _mm_shuffle_epi32::<0b01_00_11_10>(of_4));
+        _mm_cvtsi128_si32(_mm_max_epu32(of_2, _mm_shuffle_epi32::<0b10_11_00_01>(of_2))).cast_unsigned()
+    }
+
+    /// The sums of two vectors.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn sums(a: __m256i, b: __m256i) -> [i32; 2] {
+        let pairs = _mm256_hadd_epi32(a, b);
+        let fours = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256::<1>(pairs));
+        let both = _mm_hadd_epi32(fours, fours);
+        [_mm_cvtsi128_si32(both), _mm_extract_epi32::<1>(both)]
     }
 }
 

@@ -170,7 +170,7 @@ impl<'a> Rows<'a> {
         self.shape
     }
 
-    /// The blocks of M rows of one group, from row `first` on.
+    /// The blocks of M rows of one group, from row `first` and block `from` on.
     ///
     /// # Panics
     /// If they are not of one group.
@@ -178,6 +178,7 @@ impl<'a> Rows<'a> {
     pub(super) fn blocks<const M: usize>(
         &self,
         first: usize,
+        from: usize,
     ) -> impl Iterator<Item = &'a [Rounded; M]> + use<'a, M> {
         let Shape { blocks, height, .. } = self.shape;
         let (group, row) = (first / height, first % height);
@@ -186,7 +187,7 @@ impl<'a> Rows<'a> {
             "{M} rows from {first} in {:?}",
             self.shape
         );
-        let group = &self.all[group * blocks * height..][..blocks * height];
+        let group = &self.all[group * blocks * height..][from * height..blocks * height];
         group.chunks_exact(height).map(move |block| block[row..].first_chunk().expect("rows of the group"))
     }
 }

@@ -85,7 +85,7 @@ unsafe fn rows<const M: usize, const FORM: u8>(
     // Lines of codes that are read for a part. In a loop of known length the compiler would move the steps of a row so far
     // apart that registers did not suffice.
     let steps = black_box(if form.is_narrow() { GROUPS } else { 2 * GROUPS });
-    for (x, lines) in x.blocks::<M>(first).zip(blocks(form, panel)) {
+    for (x, lines) in x.blocks::<M>(first, 0).zip(blocks(form, panel)) {
         if let Some(ahead) = ahead {
             for line in lines.1 {
                 call_for((&raw const *line).wrapping_add(ahead));
