@@ -231,8 +231,8 @@ mod tests {
     use selvedge_sync::Team;
 
     use super::*;
-    use crate::Isa;
     use crate::testing::{check_gradient, dot, random};
+    use crate::{Isa, Precision};
 
     #[test]
     fn chains_go_on_from_what_was_written_down() {
@@ -253,6 +253,29 @@ mod tests {
             });
             let bits = |y: &[f32]| y.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             assert_eq!(bits(&after), bits(&at_once));
+        }
+    }
+
+    /// Of sizes that are written past the caches, with rows that begin at lines, rows that end within a tile, and rows that
+    /// begin anywhere.
+    #[test]
+    fn gradients_written_past_the_caches_are_those_that_are_added_to() {
+        let n = 9;
+        for (oc, c) in [(1024, 1024), (1024, 1040), (1021, 1033)] {
+            assert!(oc * c >= LATE);
+            let (x, dy) = (random::<f32>(1, (n, c)), random::<f32>(2, (n, oc)));
+            for isa in Isa::available() {
+                for precision in [Precision::F32, Precision::Bf16] {
+                    let cx = &mut Context::new(Team::new(2).unwrap(), isa).with_precision(precision);
+                    let [late, added] = [Init::Zero, Init::Accumulate].map(|init| {
+                        let fill = if matches!(init, Init::Zero) { f32::NAN } else { 0.0 };
+                        let mut dw = Array2::from_elem((oc, c), fill);
+                        backward_weight(cx, dw.view_mut(), init, None, dy.view(), x.view());
+                        dw
+                    });
+                    assert!(late == added, "({oc}, {c}), {isa}, {precision:?}");
+                }
+            }
         }
     }
 
