@@ -3,14 +3,13 @@
 use super::kernel::{COLS, ROWS};
 use super::panel::Panel;
 use super::product::Right;
-use crate::isa::Kind;
 use crate::tile::Strided;
 use crate::{Isa, Real};
 
-/// Most steps of k between loading and storing C: a panel of A of this depth stays in the nearest cache,
-/// some of B in the next. Where a tile is made of several that read half a panel of B each, that must stay beside it.
+/// Most steps of k between loading and storing C: a panel of A of this depth stays in the nearest cache, some of B in the
+/// next, and so do blocks of B that are written out.
 fn deepest<T: Real, P: Panel<T>>(isa: Isa) -> usize {
-    if isa.kind() >= Kind::Avx512 && !P::writes_out(isa) { 384 * P::K_A_STEP } else { 192 }
+    if P::writes_out(isa) { 192 } else { 384 * P::K_A_STEP }
 }
 
 /// Elements that are called for ahead: 2 KiB. Without it, pairs that are not multiplied as they are were read more slowly;

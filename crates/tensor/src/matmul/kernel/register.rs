@@ -5,19 +5,20 @@
 /// Beside it must be the vector's operations: `LANES`, `Vector`, `Mask`, `first`, `zero`, `splat`, `load`, `load_part`,
 /// `store`, `store_late` and `store_part`. The shapes list the numbers of vectors a row that tiles of so many rows come
 /// with. Tiles of a `few` rows compute with a line of B for so short a time that memory is waited for, unless what is read
-/// next is called for meanwhile; called for all at once it would be waited for there. Rows of A are found by `pointers` of
+/// next is called for meanwhile; called for all at once it would be waited for there. Tiles of more rows, which pass over
+/// what others have called for, have it brought into the nearest cache `soon` steps before. Rows of A are found by `pointers` of
 /// their own where registers suffice, which spares additions. A step of k is as many passes as told; a pass adds to the
 /// vector `sum` the products of what `part` makes of an element of A, in all lanes of `left`, and of a vector of B, `right`.
 macro_rules! register_tile {
     (
         $element:ty, $features:literal, { $($m:literal: [$($n:literal)*],)* }, few: $few:literal,
-        pointers: $pointers:literal, passes: $passes:literal,
+        soon: $soon:literal, pointers: $pointers:literal, passes: $passes:literal,
         part: |$pass:ident, $whole:ident| $part:expr,
         step: |$sum:ident, $left:ident, $right:ident| $step:expr $(,)?
     ) => {
         use super::super::register::{forget, forget_offset};
         use super::*;
-        use crate::hints::call_for;
+        use crate::hints::{call_for, prefetch};
 
         /// C = init + A·B.
         ///
@@ -107,6 +108,9 @@ macro_rules! register_tile {
                     }
                     if M <= $few && $pass == 0 && ahead > 0 {
                         (0..N).for_each(|j| call_for(vectors.wrapping_add(j * LANES + ahead)));
+                    }
+                    if M > $few && $pass == 0 && $soon > 0 {
+                        prefetch(vectors.wrapping_offset($soon * b_step), N * LANES);
                     }
                     let left = |i: usize| {
                         // SAFETY: row i of this step of A.
