@@ -197,12 +197,11 @@ fn align<T: Real>(buffer: &mut [T]) -> &mut [T] {
 /// Cuts `buffer` into slices of the lengths given, each starting on an alignment boundary.
 pub(crate) fn carve<T: Real, const N: usize>(buffer: &mut [T], lens: [usize; N]) -> [&mut [T]; N] {
     let mut rest = buffer;
-    let mut slices = [(); N].map(|()| <&mut [T]>::default());
-    for (slice, len) in slices.iter_mut().zip(lens) {
+    lens.map(|len| {
         let (head, tail) = std::mem::take(&mut rest).split_at_mut(round_up_to::<T>(len));
-        (*slice, rest) = (&mut head[..len], tail);
-    }
-    slices
+        rest = tail;
+        &mut head[..len]
+    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use ndarray::ArrayViewMut2;
 
-use super::panel::{add_panel, scratch};
+use super::panel::{Pass, scratch};
 use super::product::{multiply_rounded, panels, tall};
 use super::rows::Shape;
 use super::{BLOCK, COLS, Quantized};
@@ -46,7 +46,8 @@ pub(crate) fn gated(
                 let [gate, up, y] = [&mut *gate, &mut *up, &mut *y].map(|tile| &mut tile[..rows * COLS]);
                 for (w_panel, sums) in [(panel, &mut *gate), (f / COLS + panel, &mut *up)] {
                     let view = ArrayViewMut2::from_shape((rows, COLS), sums).expect("a tile of these rows");
-                    add_panel(isa, gate_up, w_panel, x, row, true, &mut Tile::new(view), room);
+                    let pass = Pass { w: gate_up, panel: w_panel, x, first: row, fresh: true };
+                    pass.run(isa, &mut Tile::new(view), room);
                 }
                 swiglu::forward_row(isa, y, gate, up);
                 of_h.round_block(isa, down.form, y, (row, panel - first), &mut h);

@@ -13,79 +13,72 @@ use crate::tile::Tile;
 #[cfg(target_arch = "x86_64")]
 const STRETCH: usize = 8;
 
-/// Words of f32 that [`add_panel`] takes as scratch.
+/// Words of f32 that so many lines take.
+#[cfg(target_arch = "x86_64")]
+fn words(lines: usize) -> usize {
+    lines * size_of::<super::Line>() / size_of::<f32>()
+}
+
+/// Words of f32 that [`Pass::run`] takes as scratch.
 pub(super) fn scratch(isa: Isa, form: Form) -> usize {
     #[cfg(target_arch = "x86_64")]
     if let Some(writer) = Writer::of(isa, form) {
-        return STRETCH * writer.lines() * size_of::<super::Line>() / size_of::<f32>();
+        return words(STRETCH * writer.lines());
     }
     let _ = (isa, form);
     0
 }
 
-/// Adds to C the products of rows `first..` of x with a panel of weights, or sets it to them if it is `fresh`. Scratch begins
-/// at a line.
-pub(super) fn add_panel(
-    isa: Isa,
-    w: &Quantized,
-    panel: usize,
-    x: Rows<'_>,
-    first: usize,
-    fresh: bool,
-    c: &mut Tile<'_, f32>,
-    scratch: &mut [f32],
-) {
-    let (rows, height, cols) = (c.rows(), x.shape().height(), c.cols());
-    #[cfg(target_arch = "x86_64")]
-    if rows > height
-        && w.blocks() > 0
-        && let Some(writer) = Writer::of(isa, w.form)
-    {
-        return add_stretches(writer, w, panel, x, first, fresh, c, scratch);
-    }
-    let _ = scratch;
-    for row in (0..rows).step_by(height) {
-        // The first rows that pass over a panel wait for it; those after them have time to call for the next.
-        let ahead = match row {
-            0 if rows <= height => near(isa),
-            _ => (row == height).then(|| w.panel(panel).len()),
-        };
-        tile(
-            isa,
-            w,
-            panel,
-            x,
-            first + row,
-            fresh,
-            ahead,
-            &mut c.window(row, height.min(rows - row), 0, cols),
-        );
-    }
+/// Rows of x from `first` on, as many as C has, that pass over a panel of weights.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pass<'a> {
+    pub(super) w: &'a Quantized,
+    pub(super) panel: usize,
+    pub(super) x: Rows<'a>,
+    pub(super) first: usize,
+    /// Whether C is set to the products, else they are added to it.
+    pub(super) fresh: bool,
 }
 
-/// The same in stretches of blocks that are written out.
-#[cfg(target_arch = "x86_64")]
-fn add_stretches(
-    writer: Writer,
-    w: &Quantized,
-    panel: usize,
-    x: Rows<'_>,
-    first: usize,
-    fresh: bool,
-    c: &mut Tile<'_, f32>,
-    scratch: &mut [f32],
-) {
-    let (rows, height, cols) = (c.rows(), x.shape().height(), c.cols());
-    for from in (0..w.blocks()).step_by(STRETCH) {
-        let lines = STRETCH.min(w.blocks() - from) * writer.lines();
-        let words = lines * size_of::<super::Line>() / size_of::<f32>();
-        let written = bytemuck::cast_slice_mut(&mut scratch[..words]);
-        writer.write(w.panel(panel), from, written);
+impl Pass<'_> {
+    /// Computes C. Scratch, of as much as [`scratch`] says, begins at a line.
+    pub(super) fn run(self, isa: Isa, c: &mut Tile<'_, f32>, scratch: &mut [f32]) {
+        let Pass { w, panel, x, first, fresh } = self;
+        let (rows, height, cols) = (c.rows(), x.shape().height(), c.cols());
+        #[cfg(target_arch = "x86_64")]
+        if rows > height
+            && w.blocks() > 0
+            && let Some(writer) = Writer::of(isa, w.form)
+        {
+            return self.by_stretches(writer, c, scratch);
+        }
+        let _ = scratch;
         for row in (0..rows).step_by(height) {
-            // As above.
-            let ahead = if row == height { w.after(panel, from + STRETCH, STRETCH) } else { &[] };
+            // The first rows that pass over a panel wait for it; those after them have time to call for the next.
+            let ahead = match row {
+                0 if rows <= height => near(isa),
+                _ => (row == height).then(|| w.panel(panel).len()),
+            };
             let c = &mut c.window(row, height.min(rows - row), 0, cols);
-            writer.tile(written, x, (first + row, from), fresh && from == 0, ahead, c);
+            tile(isa, w, panel, x, first + row, fresh, ahead, c);
+        }
+    }
+
+    /// The same in stretches of blocks that are written out.
+    #[cfg(target_arch = "x86_64")]
+    fn by_stretches(self, writer: Writer, c: &mut Tile<'_, f32>, scratch: &mut [f32]) {
+        let Pass { w, panel, x, first, fresh } = self;
+        let (rows, height, cols) = (c.rows(), x.shape().height(), c.cols());
+        for from in (0..w.blocks()).step_by(STRETCH) {
+            let words = words(STRETCH.min(w.blocks() - from) * writer.lines());
+            let written = bytemuck::cast_slice_mut(&mut scratch[..words]);
+            writer.write(w.panel(panel), from, written);
+            for row in (0..rows).step_by(height) {
+                // As above.
+                let ahead = if row == height { w.after(panel, from + STRETCH, STRETCH) } else { &[] };
+                let c = &mut c.window(row, height.min(rows - row), 0, cols);
+                writer.tile(written, x, (first + row, from), fresh && from == 0, ahead, c);
+            }
         }
     }
 }

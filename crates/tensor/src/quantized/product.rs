@@ -3,7 +3,7 @@
 use ndarray::ArrayViewMut2;
 
 use super::kernel::ROWS;
-use super::panel::{add_panel, scratch};
+use super::panel::{Pass, scratch};
 use super::rows::{Rows, Shape};
 use super::{COLS, Quantized};
 use crate::Context;
@@ -67,7 +67,8 @@ pub(super) fn multiply_rounded(
         }
         for col in (0..dim.1).step_by(COLS) {
             let c = &mut c.window(0, dim.0, col, COLS.min(dim.1 - col));
-            add_panel(isa, w, (place.1 + col) / COLS, x, place.0, matches!(init, Init::Zero), c, scratch);
+            let (panel, fresh) = ((place.1 + col) / COLS, matches!(init, Init::Zero));
+            Pass { w, panel, x, first: place.0, fresh }.run(isa, c, scratch);
         }
         then.finish(place, &mut c, beside.take());
     });

@@ -6,9 +6,10 @@
 /// `store`, `store_late` and `store_part`. The shapes list the numbers of vectors a row that tiles of so many rows come
 /// with. Tiles of a `few` rows compute with a line of B for so short a time that memory is waited for, unless what is read
 /// next is called for meanwhile; called for all at once it would be waited for there. Tiles of more rows, which pass over
-/// what others have called for, have it brought into the nearest cache `soon` steps before. Rows of A are found by `pointers` of
-/// their own where registers suffice, which spares additions. A step of k is as many passes as told; a pass adds to the
-/// vector `sum` the products of what `part` makes of an element of A, in all lanes of `left`, and of a vector of B, `right`.
+/// what others have called for, have it brought into the nearest cache `soon` steps before, or leave that to the processor
+/// if `soon` is 0. Rows of A are found by `pointers` of their own where registers suffice, which spares additions. A step of
+/// k is as many passes as told; a pass adds to the vector `sum` the products of what `part` makes of an element of A, in all
+/// lanes of `left`, and of a vector of B, `right`.
 macro_rules! register_tile {
     (
         $element:ty, $features:literal, { $($m:literal: [$($n:literal)*],)* }, few: $few:literal,

@@ -25,8 +25,8 @@ pub(in super::super) struct Writer {
 }
 
 impl Writer {
-    /// Where it is worth it: blocks of 4 bits and a scale are taken apart as fast as they are read, and AVX-512 takes them
-    /// apart between products.
+    /// Where it is worth it: codes of 4 bits with one scale a block are taken apart as fast as they are written out, and VNNI,
+    /// which adds without help, leaves time for it.
     pub(in super::super) fn of(isa: Isa, form: Form) -> Option<Writer> {
         let costly = form.is_narrow() && (form.bits() > 4 || form.has_factors());
         (matches!(isa.kind(), Kind::Avx2 | Kind::Avx512) && costly).then_some(Writer { form })
