@@ -256,7 +256,7 @@ pub(crate) struct ResourceArgs {
     /// Threads in all [default: the machine's cores]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
-    /// Instruction set: auto, avx512-bf16, avx512, avx2 or scalar
+    /// Instruction set: auto, avx512-bf16, avx512, avx2, neon-dot, neon or scalar
     #[arg(long, default_value = "auto")]
     pub(crate) isa: String,
     /// Where to compute

@@ -15,6 +15,10 @@ pub struct Isa(Kind);
 pub enum Kind {
     /// The target's baseline; fused multiply-adds in software where the baseline has none.
     Scalar,
+    /// 64-bit ARM's Advanced SIMD, which every such processor has.
+    Neon,
+    /// The same with dot products of bytes (DotProd: Cortex-A75 and later, Apple M1, Graviton 2).
+    NeonDot,
     /// x86-64 AVX2, FMA and F16C.
     Avx2,
     /// x86-64 AVX-512 (F, BW, DQ, VL).
@@ -61,6 +65,11 @@ impl Isa {
                 return Isa(Kind::Avx2);
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            let dots = std::arch::is_aarch64_feature_detected!("dotprod");
+            return Isa(if dots { Kind::NeonDot } else { Kind::Neon });
+        }
         Isa(Kind::Scalar)
     }
 
@@ -74,15 +83,20 @@ impl Isa {
     /// # Errors
     /// [`IsaError::Unavailable`] where the processor lacks it.
     pub fn require(wanted: Kind) -> Result<Isa, IsaError> {
-        let best = Isa::detect().kind();
-        if wanted <= best { Ok(Isa(wanted)) } else { Err(IsaError::Unavailable { wanted, best }) }
+        let unavailable = || IsaError::Unavailable { wanted, best: Isa::detect().kind() };
+        Isa::available().into_iter().find(|isa| isa.kind() == wanted).ok_or_else(unavailable)
     }
 
     /// Every instruction set this machine has, the baseline first.
     pub fn available() -> Vec<Isa> {
         let best = Isa::detect().kind();
-        let all = [Kind::Scalar, Kind::Avx2, Kind::Avx512, Kind::Avx512Bf16];
-        all.into_iter().filter(|k| *k <= best).map(Isa).collect()
+        let of_target: &[Kind] = if cfg!(target_arch = "aarch64") {
+            &[Kind::Neon, Kind::NeonDot]
+        } else {
+            &[Kind::Avx2, Kind::Avx512, Kind::Avx512Bf16]
+        };
+        let vectors = of_target.iter().copied().filter(|kind| *kind <= best);
+        std::iter::once(Kind::Scalar).chain(vectors).map(Isa).collect()
     }
 
     /// Which one it is.
@@ -95,7 +109,7 @@ impl Isa {
 impl FromStr for Isa {
     type Err = IsaError;
 
-    /// Reads `auto`, `scalar`, `avx2`, `avx512` or `avx512-bf16`.
+    /// Reads `auto`, `scalar`, `avx2`, `avx512`, `avx512-bf16`, `neon` or `neon-dot`.
     fn from_str(name: &str) -> Result<Isa, IsaError> {
         match name {
             "auto" => Ok(Isa::detect()),
@@ -103,6 +117,8 @@ impl FromStr for Isa {
             "avx2" => Isa::require(Kind::Avx2),
             "avx512" => Isa::require(Kind::Avx512),
             "avx512-bf16" => Isa::require(Kind::Avx512Bf16),
+            "neon" => Isa::require(Kind::Neon),
+            "neon-dot" => Isa::require(Kind::NeonDot),
             _ => Err(IsaError::Unknown { name: name.to_owned() }),
         }
     }
@@ -112,6 +128,8 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Kind::Scalar => "scalar",
+            Kind::Neon => "neon",
+            Kind::NeonDot => "neon-dot",
             Kind::Avx2 => "avx2",
             Kind::Avx512 => "avx512",
             Kind::Avx512Bf16 => "avx512-bf16",
@@ -140,7 +158,7 @@ impl fmt::Display for IsaError {
             IsaError::Unknown { name } => {
                 write!(
                     f,
-                    "no instruction set is called {name:?}; use auto, avx512-bf16, avx512, avx2 or scalar"
+                    "no instruction set is called {name:?}; use auto, avx512-bf16, avx512, avx2, neon-dot, neon or scalar"
                 )
             }
         }
@@ -175,7 +193,7 @@ macro_rules! dispatch {
                 $crate::isa::Kind::Avx512 | $crate::isa::Kind::Avx512Bf16 => return unsafe { avx512::<$t>($($arg),*) },
                 // SAFETY: as above.
                 $crate::isa::Kind::Avx2 => return unsafe { avx2::<$t>($($arg),*) },
-                $crate::isa::Kind::Scalar => {}
+                $crate::isa::Kind::Scalar | $crate::isa::Kind::Neon | $crate::isa::Kind::NeonDot => {}
             }
             #[cfg(not(target_arch = "x86_64"))]
             let _ = isa;

@@ -18,6 +18,8 @@ mod form;
 mod gated;
 mod kernel;
 mod layout;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod panel;
 mod product;
 mod rounding;

@@ -78,7 +78,7 @@ impl<'a, T: Copy> Strided<'a, T> {
     }
 
     /// The first element; dangling if there is none.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     #[inline(always)]
     pub(crate) fn start(&self) -> *const T {
         self.start
@@ -303,14 +303,14 @@ impl<'a, T: Real> Tile<'a, T> {
     }
 
     /// The first element.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     #[inline(always)]
     pub(crate) fn start(&mut self) -> *mut T {
         self.start
     }
 
     /// Elements from a row to the next.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     #[inline(always)]
     pub(crate) fn row_step(&self) -> usize {
         self.stride

@@ -54,7 +54,7 @@ fn a_context_longer_than_the_data() {
 fn settings_that_make_no_run() {
     let home = Home::new();
     let cases: [(&str, &[&str]); 22] = [
-        ("--isa sse9", &["\"sse9\"", "use auto, avx512-bf16, avx512, avx2 or scalar"]),
+        ("--isa sse9", &["\"sse9\"", "use auto, avx512-bf16, avx512, avx2, neon-dot, neon or scalar"]),
         ("--workers 5 --shards 4", &["workers is 5", "use more shards"]),
         ("--workers 0", &["workers is 0", "must be from 1"]),
         ("--shards 5", &["shards is 5", "at most the batch"]),

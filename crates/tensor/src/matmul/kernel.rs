@@ -8,7 +8,9 @@
 pub(super) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512;
-#[cfg(target_arch = "x86_64")]
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod register;
 
 use super::panel::Panel;
@@ -97,6 +99,11 @@ impl Kernel for f32 {
             if isa.kind() >= crate::isa::Kind::Avx2 {
                 // SAFETY: as above.
                 return unsafe { avx2::tile(init, a, b, c, ahead) };
+            }
+            #[cfg(target_arch = "aarch64")]
+            if isa.kind() >= crate::isa::Kind::Neon {
+                // SAFETY: as above.
+                return unsafe { neon::tile(init, a, b, c, ahead) };
             }
             let _ = ahead;
             subtiles(isa, init, a, b, c);

@@ -12,7 +12,7 @@ use super::kernel::{COLS, ROWS, by_panels};
 use super::turn::turn;
 use crate::Init;
 use crate::isa::Isa;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::isa::Kind;
 use crate::tile::{Panels, Strided, Tile};
 
@@ -244,6 +244,11 @@ pub(super) fn tiles(
         if isa.kind() == Kind::Avx512Bf16 {
             // SAFETY: as above.
             return unsafe { super::kernel::avx512::half::tile(init, a, b, c, ahead) };
+        }
+        #[cfg(target_arch = "aarch64")]
+        if isa.kind() >= Kind::Neon {
+            // SAFETY: as above.
+            return unsafe { super::kernel::neon::tile_of_pairs(init, a, b, c, ahead) };
         }
         let _ = (isa, ahead, least, written);
         tile(init, a, b, c);

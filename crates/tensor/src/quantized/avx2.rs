@@ -7,7 +7,7 @@ pub(super) mod written;
 use core::arch::x86_64::*;
 use std::hint::black_box;
 
-use super::kernel::ROWS_OF_AVX2 as ROWS;
+use super::kernel::{ROWS_OF_AVX2 as ROWS, begin, finish};
 use super::layout::{GROUPS, Line, blocks};
 use super::rounding::Rounded;
 use super::rows::Rows;
@@ -94,32 +94,6 @@ unsafe fn rows<const M: usize, const FORM: u8>(
         }
     }
     finish(&sums, c);
-}
-
-/// What sums begin with.
-#[inline(always)]
-fn begin<const M: usize>(fresh: bool, c: &mut Tile<'_, f32>) -> [[f32; COLS]; M] {
-    let mut all = [[0.0; COLS]; M];
-    for (i, sums) in all.iter_mut().enumerate().filter(|_| !fresh) {
-        let row = &*c.row_mut(i);
-        match row.first_chunk() {
-            Some(whole) => *sums = *whole,
-            None => sums[..row.len()].copy_from_slice(row),
-        }
-    }
-    all
-}
-
-/// Puts them into C.
-#[inline(always)]
-fn finish<const M: usize>(all: &[[f32; COLS]; M], c: &mut Tile<'_, f32>) {
-    for (i, sums) in all.iter().enumerate() {
-        let row = c.row_mut(i);
-        match row.first_chunk_mut() {
-            Some(whole) => *whole = *sums,
-            None => row.copy_from_slice(&sums[..row.len()]),
-        }
-    }
 }
 
 /// Adds to the sums of half a panel the products of codes of a part, scaled, and what is added to the weights.

@@ -1,6 +1,6 @@
 //! Up to 6 rows by a panel of 32 outputs: the definition, in plain loops, and the choice of what computes it.
 #![cfg_attr(
-    target_arch = "x86_64",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
     expect(unsafe_code, reason = "calls functions compiled for detected features")
 )]
 
@@ -17,10 +17,17 @@ pub(super) const ROWS: usize = 6;
 /// The same of AVX2, which has half the registers, of half the size.
 pub(super) const ROWS_OF_AVX2: usize = 4;
 
+/// The same of 64-bit ARM, which adds up in more registers where it has no dot products.
+pub(super) const ROWS_OF_NEON: usize = 2;
+/// With them.
+pub(super) const ROWS_OF_NEON_DOT: usize = 4;
+
 /// Most rows of a tile: as many as registers suffice for.
 pub(super) fn most_rows(isa: Isa) -> usize {
     match isa.kind() {
         Kind::Avx2 | Kind::Avx512 => ROWS_OF_AVX2,
+        Kind::Neon => ROWS_OF_NEON,
+        Kind::NeonDot => ROWS_OF_NEON_DOT,
         _ => ROWS,
     }
 }
@@ -56,6 +63,13 @@ pub(super) fn tile(
     if isa.kind() >= Kind::Avx2 {
         // SAFETY: as above.
         return unsafe { super::avx2::tile(w.form, lines, x, first, fresh, ahead, c) };
+    }
+    #[cfg(target_arch = "aarch64")]
+    if isa.kind() >= Kind::Neon {
+        let tile =
+            if isa.kind() == Kind::NeonDot { super::neon::tile::<true> } else { super::neon::tile::<false> };
+        // SAFETY: as above.
+        return unsafe { tile(w.form, lines, x, first, fresh, ahead, c) };
     }
     let add_row = match w.form {
         Form::Q8_0 => add_row::<{ Form::Q8_0 as u8 }>,
@@ -110,5 +124,33 @@ fn add_row<const FORM: u8>(panel: &[Line], x: Rows<'_>, row: usize, sums: &mut [
 fn add_codes(dots: &mut [i32; COLS / 2], w: &[u8; COLS / 2 * GROUP], x: [i32; GROUP]) {
     for (dot, four) in dots.iter_mut().zip(w.as_chunks::<GROUP>().0) {
         *dot += four.iter().zip(x).map(|(&w, x)| i32::from(w) * x).sum::<i32>();
+    }
+}
+
+/// What the sums of M rows begin with.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+pub(super) fn begin<const M: usize>(fresh: bool, c: &mut Tile<'_, f32>) -> [[f32; COLS]; M] {
+    let mut all = [[0.0; COLS]; M];
+    for (i, sums) in all.iter_mut().enumerate().filter(|_| !fresh) {
+        let row = &*c.row_mut(i);
+        match row.first_chunk() {
+            Some(whole) => *sums = *whole,
+            None => sums[..row.len()].copy_from_slice(row),
+        }
+    }
+    all
+}
+
+/// Puts them into C.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+pub(super) fn finish<const M: usize>(all: &[[f32; COLS]; M], c: &mut Tile<'_, f32>) {
+    for (i, sums) in all.iter().enumerate() {
+        let row = c.row_mut(i);
+        match row.first_chunk_mut() {
+            Some(whole) => *whole = *sums,
+            None => row.copy_from_slice(&sums[..row.len()]),
+        }
     }
 }

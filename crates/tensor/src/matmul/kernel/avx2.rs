@@ -6,6 +6,7 @@ pub(in super::super) mod pairs;
 
 use core::arch::x86_64::*;
 
+use super::register::by_parts;
 use super::{COLS, ROWS};
 use crate::Init;
 use crate::matmul::pairs::Pair;
@@ -83,30 +84,6 @@ unsafe fn store_late(to: *mut f32, vector: Vector) {
 unsafe fn store_part(to: *mut f32, mask: Mask, vector: Vector) {
     // SAFETY: the caller's word.
     unsafe { _mm256_maskstore_ps(to, mask, vector) };
-}
-
-/// A register tile, in parts of up to `most` rows by two vectors, or `few` rows by four, each computed by `part`. Rows
-/// change fastest: a part of B stays in the nearest cache meanwhile.
-#[inline(always)]
-fn by_parts<E: Copy>(
-    (few, most): (usize, usize),
-    init: Init<'_, f32>,
-    a: Strided<'_, E>,
-    b: Strided<'_, E>,
-    c: &mut Tile<'_, f32>,
-    part: impl Fn(Init<'_, f32>, Strided<'_, E>, Strided<'_, E>, &mut Tile<'_, f32>),
-) {
-    let (rows, cols) = (c.rows(), c.cols());
-    let (most_rows, most_cols) = if rows <= few { (few, COLS) } else { (most, 2 * LANES) };
-    for col in (0..cols).step_by(most_cols) {
-        let width = most_cols.min(cols - col);
-        let right = b.window(0, b.rows(), col, width);
-        for row in (0..rows).step_by(most_rows) {
-            let height = most_rows.min(rows - row);
-            let left = a.window(row, height, 0, a.cols());
-            part(init.columns(col), left, right, &mut c.window(row, height, col, width));
-        }
-    }
 }
 
 /// Over f32: a fused multiply-add a step.

@@ -1,5 +1,9 @@
 //! The register tile over vectors of an instruction set, written once: what differs is in the modules that use it.
 
+use super::COLS;
+use crate::Init;
+use crate::tile::{Strided, Tile};
+
 /// Writes `tile`: C = init + A·B for one register tile over operands of the element given.
 ///
 /// Beside it must be the vector's operations: `LANES`, `Vector`, `Mask`, `first`, `zero`, `splat`, `load`, `load_part`,
@@ -175,6 +179,30 @@ macro_rules! register_tile {
     };
 }
 pub(super) use register_tile;
+
+/// A register tile, in parts of up to `most` rows by half the columns, or of up to `few` rows by all, each computed by `part`:
+/// what 16 registers of eight lanes hold, or 32 of four. Rows change fastest: a part of B stays in the nearest cache meanwhile.
+#[inline(always)]
+pub(super) fn by_parts<E: Copy>(
+    (few, most): (usize, usize),
+    init: Init<'_, f32>,
+    a: Strided<'_, E>,
+    b: Strided<'_, E>,
+    c: &mut Tile<'_, f32>,
+    part: impl Fn(Init<'_, f32>, Strided<'_, E>, Strided<'_, E>, &mut Tile<'_, f32>),
+) {
+    let (rows, cols) = (c.rows(), c.cols());
+    let (most_rows, most_cols) = if rows <= few { (few, COLS) } else { (most, COLS / 2) };
+    for col in (0..cols).step_by(most_cols) {
+        let width = most_cols.min(cols - col);
+        let right = b.window(0, b.rows(), col, width);
+        for row in (0..rows).step_by(most_rows) {
+            let height = most_rows.min(rows - row);
+            let left = a.window(row, height, 0, a.cols());
+            part(init.columns(col), left, right, &mut c.window(row, height, col, width));
+        }
+    }
+}
 
 /// The same pointer, of which the compiler does not know that it is the same.
 #[inline(always)]

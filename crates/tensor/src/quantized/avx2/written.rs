@@ -4,12 +4,12 @@
 use core::arch::x86_64::*;
 use std::hint::black_box;
 
-use super::super::kernel::ROWS_OF_AVX2 as ROWS;
+use super::super::kernel::{ROWS_OF_AVX2 as ROWS, begin, finish};
 use super::super::layout::{self, GROUPS, Line};
 use super::super::rounding::Rounded;
 use super::super::rows::Rows;
 use super::super::{Form, GROUP};
-use super::{add, begin, finish, fitting, four, leasts, load, of_part, widen};
+use super::{add, fitting, four, leasts, load, of_part, widen};
 use crate::Isa;
 use crate::hints::call_for;
 use crate::isa::Kind;
