@@ -2,7 +2,7 @@
 
 use crate::args::Args;
 use crate::table::table;
-use crate::{Command, bench, binary, cargo, cross, loom, race, shuttle, test, tidy};
+use crate::{Command, arm, bench, binary, cargo, loom, race, shuttle, test, tidy};
 use anyhow::{Context, Result};
 use std::ffi::OsString;
 use std::process::{self, ExitCode};
@@ -17,8 +17,8 @@ Runs, in this order, and stops at the first that fails:
   fmt      cargo fmt --all --check, in the workspaces of their own too
   clippy   cargo clippy --workspace --all-targets -- -D warnings, of selvedge-sync without its feature, and of
            benches/products
-  aarch64  cargo check of the kernels and models for 64-bit ARM, warnings denied; adds the target with rustup where it is
-           missing, and says SKIPPED where it cannot be had
+  aarch64  cargo check of the kernels and models for 64-bit ARM, warnings denied, and cargo xtask arm; says SKIPPED where the
+           target or an emulator cannot be had
   tidy     cargo xtask tidy
   model    cargo xtask model smollm2; says SKIPPED where it cannot be fetched, and the tests that need it do; what is fetched
            and is another file is a failure
@@ -59,7 +59,7 @@ const STEPS: &[Step] = &[
         let products = ["clippy", "--all-targets"];
         whole(cargo::run(bench::outside("products", &products)?.args(deny)))
     }),
-    ("aarch64", cross::check),
+    ("aarch64", arm::smoke),
     ("tidy", || whole(tidy::check())),
     ("model", binary::fetch_model),
     ("test", || whole(test::run(&[]))),

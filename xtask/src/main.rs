@@ -4,14 +4,15 @@
 //! they do not build.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 
+mod apt;
 mod args;
+mod arm;
 mod bench;
 mod binary;
 mod cargo;
 mod checker;
 mod ci;
 mod corpus;
-mod cross;
 mod fuzz;
 mod goldens;
 mod loom;
@@ -45,6 +46,7 @@ const COMMANDS: &[Command] = &[
     loom::COMMAND,
     shuttle::COMMAND,
     race::COMMAND,
+    arm::COMMAND,
     fuzz::COMMAND,
     bench::COMMAND,
     tidy::COMMAND,

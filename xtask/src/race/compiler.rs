@@ -4,6 +4,7 @@
 //! its locks rule out. So the library is built anew (`-Zbuild-std`), which takes its sources and a compiler of the same
 //! version. The other two work with the toolchain as it is.
 
+use crate::apt::{self, Step};
 use crate::cargo;
 use crate::race::sanitizer::Sanitizer;
 use anyhow::{Context, Result};
@@ -37,6 +38,16 @@ pub(crate) enum Unavailable {
     Old { found: String, needed: String },
     /// The compiler and the run-time library come from different versions of LLVM.
     Llvm { compiler: String, runtime: String },
+}
+
+impl From<apt::Error> for Unavailable {
+    fn from(error: apt::Error) -> Self {
+        match error {
+            apt::Error::Missing => Self::NoSources,
+            apt::Error::NotRoot => Self::NotRoot,
+            apt::Error::Failed { why } => Self::Install { why },
+        }
+    }
 }
 
 impl fmt::Display for Unavailable {
@@ -194,7 +205,7 @@ fn runtime(folder: &Path, sanitizer: Sanitizer) -> Option<PathBuf> {
 fn debian(llvm: &str) -> Result<Version> {
     let sysroot = Path::new("/usr");
     if !(Path::new(DEBIAN).is_file() && has_sources(sysroot)) {
-        install(&[Step::Install, Step::Update, Step::Install])?;
+        apt::install(&PACKAGES, &[Step::Install, Step::Update, Step::Install]).map_err(Unavailable::from)?;
     }
     let needed = needed()?;
     let installed = || {
@@ -207,7 +218,7 @@ fn debian(llvm: &str) -> Result<Version> {
         fits(&version, &needed, llvm)?;
         Ok(version)
     };
-    updated(installed, || install(&[Step::Update, Step::Install]))
+    updated(installed, || Ok(apt::install(&PACKAGES, &[Step::Update, Step::Install])?))
 }
 
 /// What `find` finds, after one `update` where that may help: the packages may be of an old list of them.
@@ -247,53 +258,6 @@ fn package_version(package: &str) -> Option<String> {
     command.args(["--show", "--showformat", "${Version}", package]).stdin(Stdio::null());
     let output = command.output().ok().filter(|output| output.status.success())?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned()).filter(|version| !version.is_empty())
-}
-
-/// What apt-get is to do.
-#[derive(Clone, Copy, PartialEq)]
-enum Step {
-    /// Fetch the list of packages. Should it fail, the installation says why.
-    Update,
-    /// Install Debian's packages, or the newer ones of the list.
-    Install,
-}
-
-/// Takes the steps until an installation succeeds.
-fn install(steps: &[Step]) -> Result<(), Unavailable> {
-    let said = |program: &str, args: &[&str]| {
-        let mut command = Command::new(program);
-        command.args(args).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
-        command.output()
-    };
-    if said("apt-get", &["--version"]).is_err() {
-        return Err(Unavailable::NoSources);
-    }
-    let is_root = said("id", &["-u"]).is_ok_and(|output| output.stdout.trim_ascii() == b"0");
-    if !is_root {
-        return Err(Unavailable::NotRoot);
-    }
-    println!("installing {} with apt-get", PACKAGES.join(" and "));
-    let wait = ["-o", "DPkg::Lock::Timeout=120"];
-    let mut args = vec!["install", "--yes", "--no-install-recommends"];
-    args.extend(PACKAGES);
-    args.extend(wait);
-    let mut why = String::new();
-    for step in steps {
-        if *step == Step::Update {
-            let _ = said("apt-get", &["update", wait[0], wait[1]]);
-            continue;
-        }
-        match said("apt-get", &args) {
-            Ok(output) if output.status.success() => return Ok(()),
-            Ok(output) => {
-                let text = String::from_utf8_lossy(&output.stderr).into_owned();
-                let line = text.lines().find(|line| line.starts_with("E: ")).unwrap_or("no reason given");
-                why = line.trim_start_matches("E: ").to_owned();
-            }
-            Err(error) => why = error.to_string(),
-        }
-    }
-    Err(Unavailable::Install { why })
 }
 
 #[cfg(test)]

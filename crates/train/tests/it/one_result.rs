@@ -49,6 +49,25 @@ fn threads_workers_microbatches_and_instruction_sets_change_nothing() {
     }
 }
 
+/// Of x86-64 and 64-bit ARM alike, see `cargo xtask arm`. Who changes what a kernel computes changes these.
+#[test]
+fn digests_are_those_of_every_processor() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = tokens(folder.path(), "train.tokens", 3000);
+    let want = [
+        "73d20657346189b1591cf167df3f1e02577fa0aad97bc84b7948718e8bc94c83",
+        "17441405e217d15309fdc56f51e6bda20ca95e504308dd2d8e2a659d34211a88",
+        "853e36ba727f5b9735df6f1abf674f1f290400fc84c8d917cb4d220c700e0d1a",
+        "100aedd287b8c27b6972b89dab42a4604663721192cd04e5fa338d4a110cfd61",
+    ];
+    for isa in Isa::available() {
+        let resources = Resources { isa, ..plain() };
+        let all = configs().into_iter().flat_map(|c| [(c.clone(), Dtype::F32), (c, Dtype::Bf16)]);
+        let got: Vec<_> = all.map(|(config, dtype)| digest(&config, dtype, &resources, &tokens, 1)).collect();
+        assert_eq!(got, want, "{isa}");
+    }
+}
+
 #[test]
 fn the_number_of_shards_is_part_of_the_recipe() {
     let folder = tempfile::tempdir().unwrap();

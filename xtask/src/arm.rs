@@ -1,0 +1,130 @@
+//! `arm`: the kernels on a processor that is not this machine's, 64-bit ARM, so that what is written for one does not break the
+//! other, and gives its bits.
+
+use crate::apt::{self, Step};
+use crate::args::Args;
+use crate::{Command, cargo};
+use anyhow::{Result, bail};
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{self, ExitCode};
+
+pub(crate) const COMMAND: Command = Command {
+    name: "arm",
+    summary: "the kernels' tests, and training's bits, on 64-bit ARM by an emulator",
+    help: "\
+Builds tests for 64-bit ARM and runs them by qemu's emulator: those of the products, which are written by hand for it, each with
+dot products, without and in plain loops; and a small training, which must end with the parameters it ends with on x86-64.
+On such a processor itself, `cargo xtask test` does all that.
+
+Takes the target with rustup, and the emulator and a linker as Debian's packages qemu-user and gcc-aarch64-linux-gnu, which it
+installs with apt-get where it runs as root.
+
+Usage: cargo xtask arm [--full]
+
+Options:
+  --full  all tests of the kernels, which takes the emulator some ten minutes
+
+Examples:
+  cargo xtask arm
+",
+    run,
+};
+
+/// Linux on 64-bit ARM.
+const TARGET: &str = "aarch64-unknown-linux-gnu";
+/// The crates with code for one processor, and what models are made of.
+const PACKAGES: &[&str] = &["selvedge-sync", "selvedge-tensor", "selvedge-model"];
+/// Debian's packages of what runs programs of the target, and of what links them.
+const DEBIAN: [&str; 2] = ["qemu-user", "gcc-aarch64-linux-gnu"];
+const EMULATOR: &str = "qemu-aarch64";
+const LINKER: &str = "aarch64-linux-gnu-gcc";
+/// Where Debian puts the target's system libraries.
+const LIBRARIES: &str = "/usr/aarch64-linux-gnu";
+
+/// A package, one of its test programs, and the tests of it that are run unless all are.
+const TESTS: &[(&str, &[&str], &[&str])] = &[
+    ("selvedge-tensor", &["--lib"], &["isa::", "matmul::", "quantized::"]),
+    ("selvedge-train", &["--test", "it"], &["digests_are_those_of_every_processor"]),
+];
+
+fn run(args: Vec<OsString>) -> Result<ExitCode> {
+    let mut args = Args::new("arm", args);
+    let full = args.flag("--full");
+    args.finish()?;
+    if let Some(missing) = target()?.or_else(emulator) {
+        bail!("{missing}");
+    }
+    tests(full)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Checks the crates for the target, warnings denied, and runs [`TESTS`]; says what is missing where that cannot be had.
+pub(crate) fn smoke() -> Result<Option<String>> {
+    if let Some(missing) = target()? {
+        return Ok(Some(missing));
+    }
+    let mut check = cargo::cargo();
+    check
+        .args(["check", "--target", TARGET, "--features", "selvedge-sync/instruments"])
+        .env("RUSTFLAGS", cargo::flags("RUSTFLAGS", "-Dwarnings"));
+    for package in PACKAGES {
+        check.args(["--package", package]);
+    }
+    cargo::run(&mut check)?;
+    if let Some(missing) = emulator() {
+        return Ok(Some(missing));
+    }
+    tests(false).map(|()| None)
+}
+
+fn tests(full: bool) -> Result<()> {
+    for (package, program, some) in TESTS {
+        let variable = |name: &str| format!("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_{name}");
+        let mut test = cargo::cargo();
+        test.args(["test", "--target", TARGET, "--package", package])
+            .args(*program)
+            .arg("--")
+            .env(variable("LINKER"), LINKER)
+            .env(variable("RUNNER"), format!("{EMULATOR} -L {LIBRARIES}"));
+        if !full || *package != "selvedge-tensor" {
+            test.args(*some);
+        }
+        cargo::run(&mut test)?;
+    }
+    Ok(())
+}
+
+/// What is missing of the target's standard library, which rustup may bring.
+fn target() -> Result<Option<String>> {
+    if installed()? {
+        return Ok(None);
+    }
+    let added = cargo::run(
+        process::Command::new("rustup").args(["target", "add", TARGET]).current_dir(cargo::root()),
+    );
+    Ok(added.err().map(|error| format!("no standard library for {TARGET}: {error:#}")))
+}
+
+/// Whether the compiler has the target's standard library.
+fn installed() -> Result<bool> {
+    let mut rustc = process::Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    rustc.args(["--print", "target-libdir", "--target", TARGET]).current_dir(cargo::root());
+    let folder = cargo::output(&mut rustc)?;
+    Ok(Path::new(String::from_utf8_lossy(&folder).trim()).is_dir())
+}
+
+/// What is missing of emulator and linker, which apt-get may bring.
+fn emulator() -> Option<String> {
+    let there = |program: &&str| {
+        let mut command = process::Command::new(program);
+        command.arg("--version").output().is_ok_and(|output| output.status.success())
+    };
+    if [EMULATOR, LINKER].iter().all(there) {
+        return None;
+    }
+    let installed = apt::install(&DEBIAN, &[Step::Install, Step::Update, Step::Install]);
+    installed
+        .err()
+        .map(|error| format!("tests need {EMULATOR} and {LINKER} ({}): {error}", DEBIAN.join(" and ")))
+}
