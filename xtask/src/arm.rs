@@ -59,19 +59,17 @@ fn run(args: Vec<OsString>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Checks the crates for the target, warnings denied, and runs [`TESTS`]; says what is missing where that cannot be had.
+/// Has clippy look through the crates for the target, warnings denied, and runs [`TESTS`]; says what is missing where that cannot be had.
 pub(crate) fn smoke() -> Result<Option<String>> {
     if let Some(missing) = target()? {
         return Ok(Some(missing));
     }
-    let mut check = cargo::cargo();
-    check
-        .args(["check", "--target", TARGET, "--features", "selvedge-sync/instruments"])
-        .env("RUSTFLAGS", cargo::flags("RUSTFLAGS", "-Dwarnings"));
+    let mut clippy = cargo::cargo();
+    clippy.args(["clippy", "--target", TARGET, "--features", "selvedge-sync/instruments"]);
     for package in PACKAGES {
-        check.args(["--package", package]);
+        clippy.args(["--package", package]);
     }
-    cargo::run(&mut check)?;
+    cargo::run(clippy.args(["--", "--deny", "warnings"]))?;
     if let Some(missing) = emulator() {
         return Ok(Some(missing));
     }

@@ -17,8 +17,8 @@ Runs, in this order, and stops at the first that fails:
   fmt      cargo fmt --all --check, in the workspaces of their own too
   clippy   cargo clippy --workspace --all-targets -- -D warnings, of selvedge-sync without its feature, and of
            benches/products
-  aarch64  cargo check of the kernels and models for 64-bit ARM, warnings denied, and cargo xtask arm; says SKIPPED where the
-           target or an emulator cannot be had
+  aarch64  cargo clippy of the kernels and models for 64-bit ARM, warnings denied, and cargo xtask arm; says SKIPPED where
+           the target or an emulator cannot be had
   tidy     cargo xtask tidy
   model    cargo xtask model smollm2; says SKIPPED where it cannot be fetched, and the tests that need it do; what is fetched
            and is another file is a failure

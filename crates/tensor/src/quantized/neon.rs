@@ -210,8 +210,9 @@ unsafe fn dots<const M: usize, const DOT: bool, const FORM: u8>(
             // SAFETY: four of the codes.
             let x = unsafe { four(x.codes.as_ptr().wrapping_add(group * GROUP)) };
             for (products, w) in products.iter_mut().zip(w) {
+                let w = vreinterpretq_s8_u8(w);
                 // SAFETY: the caller's word.
-                unsafe { products.add::<DOT>(vreinterpretq_s8_u8(w), x) };
+                unsafe { products.add::<DOT>(w, x) };
                 if !DOT && !form.is_narrow() && group % fitting(form) == fitting(form) - 1 {
                     products.widen();
                 }
@@ -362,5 +363,6 @@ fn halves(line: &Line, half: usize) -> [float32x4_t; VECTORS] {
 #[target_feature(enable = "neon")]
 unsafe fn four(codes: *const i8) -> int8x16_t {
     // SAFETY: the caller's word.
-    vreinterpretq_s8_s32(vdupq_n_s32(unsafe { codes.cast::<i32>().read_unaligned() }))
+    let four = unsafe { codes.cast::<i32>().read_unaligned() };
+    vreinterpretq_s8_s32(vdupq_n_s32(four))
 }
