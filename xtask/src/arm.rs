@@ -17,8 +17,8 @@ Builds tests for 64-bit ARM and runs them by qemu's emulator: those of the produ
 dot products, without and in plain loops; and a small training, which must end with the parameters it ends with on x86-64.
 On such a processor itself, `cargo xtask test` does all that.
 
-Takes the target with rustup, and the emulator and a linker as Debian's packages qemu-user and gcc-aarch64-linux-gnu, which it
-installs with apt-get where it runs as root.
+Takes the target with rustup, and an emulator, a linker and a C library as Debian's packages qemu-user, gcc-aarch64-linux-gnu
+and libc6-dev-arm64-cross, which it installs with apt-get where it runs as root.
 
 Usage: cargo xtask arm [--full]
 
@@ -35,18 +35,15 @@ Examples:
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 /// The crates with code for one processor, and what models are made of.
 const PACKAGES: &[&str] = &["selvedge-sync", "selvedge-tensor", "selvedge-model"];
-/// Debian's packages of what runs programs of the target, and of what links them.
-const DEBIAN: [&str; 2] = ["qemu-user", "gcc-aarch64-linux-gnu"];
+/// Debian's packages of what runs programs of the target, of what links them, and of its C library.
+const DEBIAN: [&str; 3] = ["qemu-user", "gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"];
 const EMULATOR: &str = "qemu-aarch64";
 const LINKER: &str = "aarch64-linux-gnu-gcc";
 /// Where Debian puts the target's system libraries.
 const LIBRARIES: &str = "/usr/aarch64-linux-gnu";
 
-/// A package, one of its test programs, and the tests of it that are run unless all are.
-const TESTS: &[(&str, &[&str], &[&str])] = &[
-    ("selvedge-tensor", &["--lib"], &["isa::", "matmul::", "quantized::"]),
-    ("selvedge-train", &["--test", "it"], &["digests_are_those_of_every_processor"]),
-];
+/// The tests of kernels that are run unless all are.
+const KERNELS: &[&str] = &["isa::", "matmul::", "quantized::"];
 
 fn run(args: Vec<OsString>) -> Result<ExitCode> {
     let mut args = Args::new("arm", args);
@@ -59,7 +56,8 @@ fn run(args: Vec<OsString>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Has clippy look through the crates for the target, warnings denied, and runs [`TESTS`]; says what is missing where that cannot be had.
+/// Has clippy look through the crates for the target, warnings denied, and runs the tests; says what is missing where that cannot
+/// be had.
 pub(crate) fn smoke() -> Result<Option<String>> {
     if let Some(missing) = target()? {
         return Ok(Some(missing));
@@ -76,21 +74,19 @@ pub(crate) fn smoke() -> Result<Option<String>> {
     tests(false).map(|()| None)
 }
 
+/// Those of the kernels, some or all, and the training whose result is known.
 fn tests(full: bool) -> Result<()> {
-    for (package, program, some) in TESTS {
-        let variable = |name: &str| format!("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_{name}");
-        let mut test = cargo::cargo();
-        test.args(["test", "--target", TARGET, "--package", package])
-            .args(*program)
-            .arg("--")
-            .env(variable("LINKER"), LINKER)
-            .env(variable("RUNNER"), format!("{EMULATOR} -L {LIBRARIES}"));
-        if !full || *package != "selvedge-tensor" {
-            test.args(*some);
-        }
-        cargo::run(&mut test)?;
-    }
-    Ok(())
+    test(&["--package", "selvedge-tensor", "--lib"], if full { &[] } else { KERNELS })?;
+    test(&["--package", "selvedge-train", "--test", "it"], &["digests_are_those_of_every_processor"])
+}
+
+/// The tests of a program whose names have one of these in them, or all.
+fn test(program: &[&str], names: &[&str]) -> Result<()> {
+    let variable = |name: &str| format!("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_{name}");
+    let mut test = cargo::cargo();
+    test.args(["test", "--target", TARGET]).args(program).arg("--").args(names);
+    test.env(variable("LINKER"), LINKER).env(variable("RUNNER"), format!("{EMULATOR} -L {LIBRARIES}"));
+    cargo::run(&mut test)
 }
 
 /// What is missing of the target's standard library, which rustup may bring.
@@ -118,11 +114,9 @@ fn emulator() -> Option<String> {
         let mut command = process::Command::new(program);
         command.arg("--version").output().is_ok_and(|output| output.status.success())
     };
-    if [EMULATOR, LINKER].iter().all(there) {
+    if [EMULATOR, LINKER].iter().all(there) && Path::new(LIBRARIES).join("lib/crt1.o").is_file() {
         return None;
     }
     let installed = apt::install(&DEBIAN, &[Step::Install, Step::Update, Step::Install]);
-    installed
-        .err()
-        .map(|error| format!("tests need {EMULATOR} and {LINKER} ({}): {error}", DEBIAN.join(" and ")))
+    installed.err().map(|error| format!("tests need {} ({error})", DEBIAN.join(", ")))
 }
