@@ -65,7 +65,8 @@ impl Isa {
                 return Isa(Kind::Avx2);
             }
         }
-        #[cfg(target_arch = "aarch64")]
+        // Kernels read four codes as one number, which big-endian processors would turn round.
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
         if std::arch::is_aarch64_feature_detected!("neon") {
             let dots = std::arch::is_aarch64_feature_detected!("dotprod");
             return Isa(if dots { Kind::NeonDot } else { Kind::Neon });
